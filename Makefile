@@ -1,0 +1,92 @@
+# Everything a developer runs, by name. `make` alone lists it; `make verify` is exactly what CI runs.
+
+SHELL := bash
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+
+# Tools are pinned here and built from source into ./bin; nothing is added to go.mod for their sake.
+GOLANGCI_LINT_VERSION := v2.15.0
+GOVULNCHECK_VERSION   := v1.9.0
+
+GOLANGCI_LINT := bin/golangci-lint-$(GOLANGCI_LINT_VERSION)
+GOVULNCHECK   := bin/govulncheck-$(GOVULNCHECK_VERSION)
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z][a-z\/]*:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+## Build and run
+
+.PHONY: build
+build: ## Build a static bin/drydock, stamped with the version
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/drydock ./cmd/drydock
+
+.PHONY: dev
+dev: ## Run everything in one process, on 127.0.0.1:8080
+	go run ./cmd/drydock dev
+
+## Test
+
+.PHONY: setup
+setup: ## Find redis-server, or install it, or say how
+	@scripts/setup.sh
+
+.PHONY: test
+test: setup ## Run the tests (sets up what they need)
+	go test ./...
+
+.PHONY: test/race
+test/race: setup ## Run the tests with the race detector, never from the cache (needs a C compiler)
+	CGO_ENABLED=1 go test -race -count=1 ./...
+
+.PHONY: test/arch
+test/arch: ## Run the tests of the code base's structure alone
+	go test -count=1 ./internal/archtest
+
+.PHONY: bench
+bench: setup ## Run the benchmarks
+	go test -run '^$$' -bench . -benchmem ./...
+
+## Check
+
+.PHONY: fmt
+fmt: $(GOLANGCI_LINT) ## Format the code and group its imports
+	$(GOLANGCI_LINT) fmt
+
+.PHONY: fmt/check
+fmt/check: ## Fail if gofmt would change a file
+	@files=$$(gofmt -l .) && \
+	if [ -n "$$files" ]; then printf 'gofmt would change these files (make fmt does it):\n%s\n' "$$files" >&2; exit 1; fi
+
+.PHONY: mod/check
+mod/check: ## Fail if go.mod or go.sum is untidy or a module was altered
+	go mod tidy -diff
+	go mod verify
+
+.PHONY: vet
+vet: ## Run go vet
+	go vet ./...
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT) ## Run golangci-lint (.golangci.yaml); the first run builds it, which takes a minute or two
+	$(GOLANGCI_LINT) run
+
+.PHONY: vuln
+vuln: $(GOVULNCHECK) ## Look for known vulnerabilities; fails too when the database cannot be reached
+	@scripts/vuln.sh $(GOVULNCHECK)
+
+.PHONY: verify
+verify: fmt/check mod/check build vet test/arch lint test/race ## Run all that CI runs
+
+## Tools
+
+# $(call install,PACKAGE) builds the tool at the version that the target's name ends with, and gives it that name.
+install = GOBIN='$(CURDIR)/bin' go install $(1)@$(lastword $(subst -v, v,$@)) && mv bin/$(notdir $(1)) $@
+
+$(GOLANGCI_LINT):
+	$(call install,github.com/golangci/golangci-lint/v2/cmd/golangci-lint)
+
+$(GOVULNCHECK):
+	$(call install,golang.org/x/vuln/cmd/govulncheck)

@@ -1,0 +1,118 @@
+package api
+
+import (
+	"cmp"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/labstack/echo/v4"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Config says what a [Server] works with.
+type Config struct {
+	// Store, Tasks and Kinds are required.
+	Store Store
+	Tasks Tasks
+	Kinds Kinds
+
+	// Asynqmon serves the dashboard below AsynqmonRoot; nil = there is none.
+	Asynqmon http.Handler
+	// AsynqmonRoot is the path of the dashboard, without a slash at its end; default "/asynqmon".
+	AsynqmonRoot string
+
+	// Registry takes the API's metrics, and /metrics shows all that it holds; default a new one.
+	Registry *prometheus.Registry
+	// Log takes the access log and what went wrong; default [slog.Default].
+	Log *slog.Logger
+
+	// RequestTimeout bounds a request, without the waiting of a waiting read; default 15s.
+	RequestTimeout time.Duration
+	// MaxWaiters bounds the waiting reads at one time; default 10000. A waiter costs a goroutine and a connection.
+	MaxWaiters int
+	// Now is the clock; default [time.Now].
+	Now func() time.Time
+}
+
+// Limits of the server.
+const (
+	maxBody        = "1MiB"
+	maxHeaderBytes = 64 << 10
+	// backgroundTimeout bounds what is done for a request after its client may have gone.
+	backgroundTimeout = 2 * time.Second
+	// pingTimeout is short: a readiness probe that hangs tells nothing.
+	pingTimeout = 2 * time.Second
+)
+
+// Server is the API. It is an [http.Handler] and needs no start.
+type Server struct {
+	cfg     Config
+	echo    *echo.Echo
+	metrics *metrics
+
+	draining atomic.Bool
+	waiters  atomic.Int64
+	endWaits func()
+	// waitsEndC is closed when waiting reads have to answer with what they have.
+	waitsEndC chan struct{}
+}
+
+// New returns a server. It panics when the configuration lacks a part, which is a mistake in the program.
+func New(cfg Config) *Server {
+	if cfg.Store == nil || cfg.Tasks == nil || cfg.Kinds == nil {
+		panic("api.New: Store, Tasks and Kinds are required")
+	}
+	cfg.AsynqmonRoot = strings.TrimRight(cmp.Or(cfg.AsynqmonRoot, "/asynqmon"), "/")
+	cfg.Registry = cmp.Or(cfg.Registry, prometheus.NewRegistry())
+	cfg.Log = cmp.Or(cfg.Log, slog.Default())
+	cfg.RequestTimeout = cmp.Or(cfg.RequestTimeout, 15*time.Second)
+	cfg.MaxWaiters = cmp.Or(cfg.MaxWaiters, 10_000)
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	s := &Server{cfg: cfg, echo: echo.New(), metrics: newMetrics(cfg.Registry), waitsEndC: make(chan struct{})}
+	s.endWaits = sync.OnceFunc(func() { close(s.waitsEndC) })
+	s.echo.HTTPErrorHandler = s.fail
+	// The peer's own address. A header such as X-Forwarded-For is what the caller says about himself.
+	s.echo.IPExtractor = echo.ExtractIPDirect()
+	s.use()
+	s.routes()
+	return s
+}
+
+// ServeHTTP answers a request. HEAD is GET without the body, on every route.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Method == http.MethodHead {
+		// A copy: net/http looks at its own request to leave the body out.
+		get := *r
+		get.Method = http.MethodGet
+		r = &get
+	}
+	s.echo.ServeHTTP(w, r)
+}
+
+// Drain makes /readyz answer 503, so that balancers send no new work; requests are still served. Waiting reads go on until the
+// server of [Server.HTTPServer] shuts down.
+func (s *Server) Drain() { s.draining.Store(true) }
+
+// HTTPServer returns a server with bounds on slow and large requests. Its Shutdown ends waiting reads with what they have.
+//
+// It has no ReadTimeout and no WriteTimeout, which would cut waiting reads off: the API sets both deadlines per request.
+func (s *Server) HTTPServer() *http.Server {
+	srv := &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: 5 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelWarn),
+	}
+	srv.RegisterOnShutdown(func() {
+		s.Drain()
+		s.endWaits()
+	})
+	return srv
+}

@@ -1,0 +1,18 @@
+package wire
+
+// The headers of requests and responses that are Drydock's own or that it gives a meaning.
+const (
+	// HeaderIdempotencyKey makes repeating a POST harmless.
+	HeaderIdempotencyKey = "Idempotency-Key"
+	// HeaderIdempotencyReplayed is "true" on an answer that was given before.
+	HeaderIdempotencyReplayed = "Idempotency-Replayed"
+	// HeaderAuthor says who sends a command. It is a label: nothing proves it.
+	HeaderAuthor = "Drydock-Author"
+	// HeaderVia is "cli" or "console" when a command comes through one of them.
+	HeaderVia = "Drydock-Via"
+	// HeaderRequestID names the request in answers, logs and the origin of commands.
+	HeaderRequestID = "X-Request-Id"
+)
+
+// DefaultNamespace is the namespace of a request that names none.
+const DefaultNamespace = "default"

@@ -1,0 +1,62 @@
+// Package asynqmon mounts Asynqmon, the dashboard of asynq, as an http.Handler. It shows the update tasks and their queues and can
+// pause, run and delete them. None of that can lose a command: tasks only wake workers, and the sweeper makes new ones.
+//
+// Asynqmon has no authentication of its own; whoever reaches the handler may use it. Its page links to web fonts on another site, so
+// a strict content security policy leaves it readable but plain.
+package asynqmon
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/hibiken/asynq"
+	"github.com/hibiken/asynqmon"
+)
+
+// UI is the dashboard.
+type UI struct{ handler *asynqmon.HTTPHandler }
+
+// Handler returns the dashboard for the queues in the Redis of opt, to be mounted on rootPath and everything below it, without
+// anything stripped from the path. With readOnly it refuses whatever changes something. It panics when rootPath is not absolute or opt
+// is nil, which are mistakes in the program.
+//
+// It opens connections of its own when they are first needed; [UI.Close] closes them.
+func Handler(opt asynq.RedisConnOpt, rootPath string, readOnly bool) *UI {
+	return &UI{asynqmon.New(asynqmon.Options{
+		RootPath:         rootPath,
+		RedisConnOpt:     opt,
+		PayloadFormatter: asynqmon.PayloadFormatterFunc(formatPayload),
+		ReadOnly:         readOnly,
+	})}
+}
+
+// ServeHTTP serves the page, its assets and the calls that the page makes.
+func (u *UI) ServeHTTP(w http.ResponseWriter, r *http.Request) { u.handler.ServeHTTP(w, r) }
+
+// Close closes the dashboard's connections.
+func (u *UI) Close() error { return u.handler.Close() }
+
+// payload is what our tasks carry: the name of an object and nothing else. See is added for the reader.
+type payload struct {
+	Namespace string `json:"namespace"`
+	ID        string `json:"id"`
+	See       string `json:"see"`
+}
+
+// formatPayload shows the payload of a task, and where the API shows its object. What is not one of our payloads is shown as Asynqmon
+// would.
+func formatPayload(taskType string, raw []byte) string {
+	noun, _, ok := strings.Cut(taskType, ":")
+	var p payload
+	if err := json.Unmarshal(raw, &p); err != nil || !ok || p.ID == "" || p.Namespace == "" {
+		return asynqmon.DefaultPayloadFormatter(taskType, raw)
+	}
+	p.See = "/v1/" + url.PathEscape(noun) + "s/" + url.PathEscape(p.ID) + "?namespace=" + url.QueryEscape(p.Namespace)
+	out, err := json.Marshal(p)
+	if err != nil {
+		return asynqmon.DefaultPayloadFormatter(taskType, raw)
+	}
+	return string(out)
+}

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"drydock/blueprints"
+	"drydock/model"
+	"drydock/store"
+)
+
+func apiCommand() *cli.Command {
+	var o options
+	return &cli.Command{
+		Name:  "api",
+		Usage: "serve the HTTP API, Asynqmon and metrics",
+		Flags: append(append([]cli.Flag{
+			o.redisFlag(),
+			o.listenFlag("127.0.0.1:8080", "`ADDR` to serve on"),
+			o.blueprintsFlag(),
+		}, o.commonFlags(10*time.Minute)...), o.apiFlags()...),
+		Action: func(ctx context.Context, _ *cli.Command) error { return runAPI(ctx, &o) },
+	}
+}
+
+func runAPI(ctx context.Context, o *options) error {
+	s, err := newService(o)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	var bps []*model.Blueprint
+	if o.blueprints != "" {
+		if bps, err = blueprints.ReadFile(o.blueprints, s.kinds); err != nil {
+			return err
+		}
+	}
+	ln, err := listen(ctx, o.listen)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	errs := make(chan error, 1)
+	wait := s.startAPI(ctx, ln, errs)
+	s.log.Info("serving the API", "url", "http://"+ln.Addr().String(), "redis", store.Redact(o.redis), "version", version)
+	prepared := s.prepare(ctx, bps)
+	select {
+	case err = <-errs:
+	case err = <-prepared:
+		if err == nil {
+			select {
+			case err = <-errs:
+			case <-ctx.Done():
+			}
+		}
+	case <-ctx.Done():
+	}
+	cancel()
+	wait()
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// prepare waits for Redis, checks that it can do what is asked of it and declares the blueprints. Meanwhile the API answers, with
+// 503 where it needs Redis.
+func (s *service) prepare(ctx context.Context, bps []*model.Blueprint) <-chan error {
+	done := make(chan error, 1)
+	go func() {
+		err := s.waitForRedis(ctx)
+		if err == nil {
+			err = s.store.CheckDurability(ctx)
+		}
+		if err == nil {
+			err = s.declare(ctx, bps)
+		}
+		done <- err
+	}()
+	return done
+}

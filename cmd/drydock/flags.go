@@ -1,0 +1,169 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v3"
+
+	"drydock/model"
+)
+
+// env names the variables of a flag: DRYDOCK_ and the flag's name, and any others it is known by.
+func env(flag string, also ...string) cli.ValueSourceChain {
+	name := "DRYDOCK_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+	return cli.EnvVars(append(also, name)...)
+}
+
+// options are the values of all flags; each command has those that concern it.
+type options struct {
+	redis         string
+	lockRedis     []string
+	lockTTL       time.Duration
+	durability    string
+	taskRetention time.Duration
+	logLevel      string
+	logFormat     string
+
+	listen     string
+	blueprints string
+	data       string
+
+	concurrency      int
+	dispatchInterval time.Duration
+	namespaces       []string
+	shutdownTimeout  time.Duration
+	destroyGrace     time.Duration
+	reclaimGrace     time.Duration
+}
+
+func (o *options) redisFlag() cli.Flag {
+	return &cli.StringFlag{
+		Name: "redis", Sources: env("redis", "DRYDOCK_REDIS_URL"), Destination: &o.redis, Required: true,
+		Usage: "`URL` of the data Redis: redis://host:6379/0, rediss://…, redis://a:6379,b:6379 (cluster), " +
+			"redis+sentinel://a:26379,b:26379/primary/0",
+	}
+}
+
+func (o *options) listenFlag(value, usage string) cli.Flag {
+	return &cli.StringFlag{Name: "listen", Sources: env("listen"), Value: value, Destination: &o.listen, Usage: usage}
+}
+
+func (o *options) blueprintsFlag() cli.Flag {
+	return &cli.StringFlag{
+		Name: "blueprints", Sources: env("blueprints"), Destination: &o.blueprints, TakesFile: true,
+		Usage: "declare the blueprints in this YAML `FILE` at start",
+	}
+}
+
+// commonFlags are those of every process that speaks to Redis.
+func (o *options) commonFlags(taskRetention time.Duration) []cli.Flag {
+	return []cli.Flag{
+		&cli.DurationFlag{
+			Name: "lock-ttl", Sources: env("lock-ttl"), Value: 10 * time.Second, Destination: &o.lockTTL,
+			Usage: "how long an object lock outlives a worker that died; the same for all processes",
+		},
+		&cli.DurationFlag{
+			Name: "task-retention", Sources: env("task-retention"), Value: taskRetention, Destination: &o.taskRetention,
+			Usage: "how long completed tasks stay visible in Asynqmon; 0 = not at all",
+		},
+		&cli.StringFlag{
+			Name: "log-level", Sources: env("log-level"), Value: "info", Destination: &o.logLevel,
+			Usage: "debug, info, warn or error",
+		},
+		&cli.StringFlag{
+			Name: "log-format", Sources: env("log-format"), Value: "text", Destination: &o.logFormat,
+			Usage: "text or json",
+		},
+	}
+}
+
+func (o *options) apiFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{
+			Name: "durability", Sources: env("durability"), Value: "memory", Destination: &o.durability,
+			Usage: "what a write has reached before it is answered with 202: memory, local (synced to the append-only file; Redis 7.2) " +
+				"or replicas:<k>",
+		},
+	}
+}
+
+func (o *options) workerFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringSliceFlag{
+			Name: "lock-redis", Sources: env("lock-redis"), Destination: &o.lockRedis,
+			Usage: "`URL` of an independent Redis for the object locks, repeated 3 or 5 times; default the data Redis",
+		},
+		&cli.IntFlag{
+			Name: "concurrency", Sources: env("concurrency"), Value: 20, Destination: &o.concurrency,
+			Usage: "updates run at once",
+		},
+		&cli.DurationFlag{
+			Name: "dispatch-interval", Sources: env("dispatch-interval"), Value: 10 * time.Millisecond, Destination: &o.dispatchInterval,
+			Usage: "how often an idle worker looks for tasks",
+		},
+		&cli.DurationFlag{
+			Name: "shutdown-timeout", Sources: env("shutdown-timeout"), Value: 8 * time.Second, Destination: &o.shutdownTimeout,
+			Usage: "how long running updates may take to end on SIGTERM",
+		},
+		&cli.DurationFlag{
+			Name: "destroy-grace", Sources: env("destroy-grace"), Value: 10 * time.Minute, Destination: &o.destroyGrace,
+			Usage: "how long a released resource waits for its leases before it is destroyed all the same",
+		},
+		&cli.DurationFlag{
+			Name: "reclaim-grace", Sources: env("reclaim-grace"), Value: 3 * time.Minute, Destination: &o.reclaimGrace,
+			Usage: "how long an idle resource is kept from being reclaimed",
+		},
+	}
+}
+
+// check checks the values that no flag type can.
+func (o *options) check() error {
+	if !slices.Contains([]string{"text", "json"}, o.logFormat) {
+		return model.Invalid("--log-format", "must be text or json, not %s", model.Quote(o.logFormat))
+	}
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {
+		return model.Invalid("--log-level", "must be debug, info, warn or error, not %s", model.Quote(o.logLevel))
+	}
+	for name, d := range map[string]time.Duration{
+		"--dispatch-interval": o.dispatchInterval, "--task-retention": o.taskRetention, "--shutdown-timeout": o.shutdownTimeout,
+		"--destroy-grace": o.destroyGrace, "--reclaim-grace": o.reclaimGrace,
+	} {
+		if d < 0 {
+			return model.Invalid(name, "must not be negative")
+		}
+	}
+	if o.lockTTL < 100*time.Millisecond || o.lockTTL > time.Hour {
+		return model.Invalid("--lock-ttl", "must be between 100ms and 1h")
+	}
+	for _, ns := range o.namespaces {
+		if err := model.CheckName("--namespace", ns); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o *options) logger() *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(o.logLevel))
+	opts := &slog.HandlerOptions{Level: level}
+	if o.logFormat == "json" {
+		return slog.New(slog.NewJSONHandler(os.Stderr, opts))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, opts))
+}
+
+// workerName names this process in histories: host and process id tell where to look.
+func workerName() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return fmt.Sprintf("%s:%d", host, os.Getpid())
+}

@@ -1,0 +1,82 @@
+// Command drydock leases shared things and takes them back safely. One binary is every role: `drydock dev` runs all of it
+// in one process, `drydock api` and `drydock worker` are the parts for production.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/urfave/cli/v3"
+
+	"drydock/model"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+// Exit codes. 0 is success.
+const (
+	exitFailure     = 1 // something went wrong that was not the caller's doing
+	exitUsage       = 2 // a flag or its value was wrong
+	exitUnavailable = 3 // Redis could not be reached
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// A second Ctrl-C ends the process at once.
+	context.AfterFunc(ctx, stop)
+	os.Exit(run(ctx, os.Args))
+}
+
+func run(ctx context.Context, args []string) int {
+	err := root().Run(ctx, args)
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintln(os.Stderr, "drydock:", err)
+	if coder, ok := errors.AsType[cli.ExitCoder](err); ok {
+		return coder.ExitCode()
+	}
+	switch model.KindOf(err) {
+	case model.ErrorInvalid:
+		return exitUsage
+	case model.ErrorUnavailable:
+		return exitUnavailable
+	default:
+		return exitFailure
+	}
+}
+
+func root() *cli.Command {
+	usageError := func(_ context.Context, _ *cli.Command, err error, _ bool) error {
+		return cli.Exit(err.Error()+"; see --help", exitUsage)
+	}
+	commands := []*cli.Command{devCommand(), apiCommand(), workerCommand(), healthcheckCommand()}
+	for _, c := range commands {
+		c.OnUsageError = usageError
+		c.HideHelpCommand = true
+	}
+	return &cli.Command{
+		Name:    "drydock",
+		Usage:   "lease shared things and take them back safely",
+		Version: version,
+		Description: "Every flag has an environment variable, DRYDOCK_ and its name. Exit codes: 0 success, 1 failure, 2 wrong usage,\n" +
+			"3 Redis cannot be reached.",
+		Commands:              commands,
+		EnableShellCompletion: true,
+		OnUsageError:          usageError,
+		// run prints errors and picks the exit code.
+		ExitErrHandler: func(context.Context, *cli.Command, error) {},
+		Action: func(ctx context.Context, cmd *cli.Command) error {
+			if cmd.Args().Present() {
+				return cli.Exit(fmt.Sprintf("unknown command %q; see --help", cmd.Args().First()), exitUsage)
+			}
+			return cli.ShowAppHelp(cmd)
+		},
+	}
+}

@@ -1,0 +1,244 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/redis/go-redis/v9"
+
+	"drydock/api"
+	"drydock/asynqmon"
+	"drydock/blueprints"
+	"drydock/blueprints/pool"
+	"drydock/handlers"
+	"drydock/locks"
+	"drydock/model"
+	"drydock/store"
+	"drydock/tasks"
+)
+
+// kinds are the blueprint kinds that this binary knows.
+func kinds() *blueprints.Registry { return blueprints.NewRegistry(pool.Kind{}) }
+
+// asynqmonRoot is where the dashboard is mounted.
+const asynqmonRoot = "/asynqmon"
+
+// queueClient makes clients for asynq's server and dashboard from a Redis URL that has been checked. They take their time while
+// Redis is away.
+type queueClient string
+
+// MakeRedisClient implements [asynq.RedisConnOpt].
+func (url queueClient) MakeRedisClient() any {
+	client, err := store.Connect(string(url))
+	if err != nil {
+		panic(err)
+	}
+	store.SlowWhenDown(client)
+	return client
+}
+
+// service is what every process is made of: a client of the data Redis and the store on it.
+type service struct {
+	opts  *options
+	log   *slog.Logger
+	rdb   redis.UniversalClient
+	store *store.Store
+	tasks *tasks.Client
+	kinds *blueprints.Registry
+	prom  *prometheus.Registry
+	// closers run last to first.
+	closers []func()
+}
+
+func newService(opts *options) (*service, error) {
+	if err := opts.check(); err != nil {
+		return nil, err
+	}
+	level, err := store.ParseDurability(opts.durability)
+	if err != nil {
+		return nil, err
+	}
+	rdb, err := store.Connect(opts.redis)
+	if err != nil {
+		return nil, err
+	}
+	log := opts.logger()
+	s := &service{opts: opts, log: log, rdb: rdb, kinds: kinds(), prom: prometheus.NewRegistry()}
+	s.prom.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	s.store = store.New(rdb, store.Config{Visibility: opts.lockTTL + time.Second, Durability: level, Logger: log})
+	s.tasks = tasks.NewClient(asynq.NewClientFromRedisClient(rdb), opts.taskRetention)
+	s.onClose(func() { _ = rdb.Close() })
+	s.onClose(s.store.Close)
+	return s, nil
+}
+
+func (s *service) onClose(fn func()) { s.closers = append(s.closers, fn) }
+
+func (s *service) close() {
+	for _, fn := range slices.Backward(s.closers) {
+		fn()
+	}
+	s.closers = nil
+}
+
+// declare stores the blueprints of a file, or those given.
+func (s *service) declare(ctx context.Context, bps []*model.Blueprint) error {
+	for _, bp := range bps {
+		_, created, wake, err := s.store.PutBlueprint(ctx, bp)
+		if err != nil {
+			return fmt.Errorf("declare blueprint %s: %w", bp.Name, err)
+		}
+		s.log.Info("blueprint declared", "namespace", bp.Namespace, "name", bp.Name, "kind", bp.Kind, "type", bp.Type, "new", created)
+		if err := s.tasks.Enqueue(ctx, wake...); err != nil {
+			s.log.Warn("could not enqueue updates; the sweeper will", "error", err)
+		}
+	}
+	return nil
+}
+
+// startAPI serves the API until ctx ends, then drains. The returned function waits for that.
+func (s *service) startAPI(ctx context.Context, ln net.Listener, errs chan<- error) (wait func()) {
+	dashboard := asynqmon.Handler(queueClient(s.opts.redis), asynqmonRoot, false)
+	s.onClose(func() { _ = dashboard.Close() })
+	server := api.New(api.Config{
+		Store: s.store, Tasks: s.tasks, Kinds: s.kinds, Registry: s.prom, Log: s.log,
+		Asynqmon: dashboard, AsynqmonRoot: asynqmonRoot,
+	})
+	web := server.HTTPServer()
+	return serve(ctx, web, ln, errs, server.Drain)
+}
+
+// startWorker takes update tasks until ctx ends, then lets the running ones finish. The returned function waits for that.
+func (s *service) startWorker(ctx context.Context) (wait func(), err error) {
+	nodes, err := s.lockNodes()
+	if err != nil {
+		return nil, err
+	}
+	locker, err := locks.New(nodes, locks.Config{TTL: s.opts.lockTTL, Logger: s.log})
+	if err != nil {
+		return nil, model.Invalid("--lock-redis", "%s", err)
+	}
+	updater := handlers.NewUpdater(s.store, locker, s.tasks, s.kinds, handlers.Config{
+		Worker: workerName(), Logger: s.log, DestroyGrace: s.opts.destroyGrace, ReclaimGrace: s.opts.reclaimGrace,
+	})
+	server := handlers.NewServer(queueClient(s.opts.redis), updater, handlers.ServerConfig{
+		Concurrency: s.opts.concurrency, DispatchInterval: s.opts.dispatchInterval, ShutdownTimeout: s.opts.shutdownTimeout, Logger: s.log,
+	})
+	sweeper := handlers.NewSweeper(s.store, s.tasks, handlers.SweeperConfig{Namespaces: s.opts.namespaces, Logger: s.log})
+	if err := server.Start(); err != nil {
+		return nil, err
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { sweeper.Run(ctx) })
+	wg.Go(func() {
+		<-ctx.Done()
+		server.Stop()
+	})
+	return wg.Wait, nil
+}
+
+// lockNodes are the servers that hold the object locks: the independent ones if there are any, otherwise the data Redis.
+func (s *service) lockNodes() (nodes []redis.UniversalClient, err error) {
+	add := func(node redis.UniversalClient) {
+		s.onClose(func() { _ = node.Close() })
+		nodes = append(nodes, node)
+	}
+	for _, url := range s.opts.lockRedis {
+		opts, err := locks.NodeOptions(url)
+		if err != nil {
+			return nil, model.Invalid("--lock-redis", "%s", err)
+		}
+		add(redis.NewClient(opts))
+	}
+	if len(nodes) == 0 {
+		node, err := store.ConnectForLocks(s.opts.redis)
+		if err != nil {
+			return nil, err
+		}
+		add(node)
+	}
+	return nodes, nil
+}
+
+// startProbe serves a worker's own /healthz, /readyz and /metrics.
+func (s *service) startProbe(ctx context.Context, ln net.Listener, errs chan<- error) (wait func()) {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write([]byte("ok\n")) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+		defer cancel()
+		if err := s.store.Ping(ctx); err != nil {
+			http.Error(w, "Redis cannot be reached", http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = w.Write([]byte("ok\n"))
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(s.prom, promhttp.HandlerOpts{}))
+	web := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second}
+	return serve(ctx, web, ln, errs, func() {})
+}
+
+// drainTimeout bounds how long open requests may take on shutdown.
+const drainTimeout = 15 * time.Second
+
+// serve serves until ctx ends; then it says so by drain, takes no more requests and lets the open ones finish.
+func serve(ctx context.Context, web *http.Server, ln net.Listener, errs chan<- error, drain func()) (wait func()) {
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := web.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+			errs <- fmt.Errorf("serve %s: %w", ln.Addr(), err)
+		}
+	})
+	wg.Go(func() {
+		<-ctx.Done()
+		drain()
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+		defer cancel()
+		if err := web.Shutdown(bounded); err != nil {
+			_ = web.Close()
+		}
+	})
+	return wg.Wait
+}
+
+func listen(ctx context.Context, addr string) (net.Listener, error) {
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, model.Invalid("--listen", "cannot listen on %s: %s", addr, err)
+	}
+	return ln, nil
+}
+
+// waitForRedis tries until Redis answers. A server that is just starting up must not make the service crash.
+func (s *service) waitForRedis(ctx context.Context) error {
+	said := false
+	for {
+		err := s.store.Ping(ctx)
+		if err == nil {
+			return nil
+		}
+		if model.KindOf(err) != model.ErrorUnavailable {
+			return err
+		}
+		if !said {
+			s.log.Warn("waiting for Redis", "redis", store.Redact(s.opts.redis), "error", err)
+			said = true
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+}

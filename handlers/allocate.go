@@ -1,0 +1,317 @@
+package handlers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"drydock/blueprints"
+	"drydock/model"
+	"drydock/store"
+)
+
+// Bounds of one run of the allocator.
+const (
+	// maxTries is how often it decides anew because somebody was quicker.
+	maxTries = 5
+	// maxPages is how many pages of free resources it looks at before it takes them to be all unfit.
+	maxPages = 16
+	// maxOffers is how many resources that could be made it compares.
+	maxOffers = 64
+	// offerBatch is how many offers are checked for held slot locks in one round trip.
+	offerBatch = 512
+)
+
+// Waiting. Events wake a waiting lease; the poll is a net under them. A lease that was refused for a reason of its own tries
+// again sooner, since no event tells when that reason is gone.
+const (
+	pollFirst  = 30 * time.Second
+	retryFirst = 2 * time.Second
+	pollMost   = 5 * time.Minute
+)
+
+// allocate looks for a place for a pending lease.
+func (r *leaseRun) allocate(ctx context.Context) (again bool, err error) {
+	rev := r.claim.BlueprintsRev
+	for range maxTries {
+		catalog, err := r.catalog.at(ctx, r.claim.Ref.Namespace, rev)
+		if err != nil {
+			return false, err
+		}
+		again, err = r.allocateOnce(ctx, catalog)
+		switch {
+		case errors.Is(err, model.ErrBlueprintChanged):
+			if rev, err = r.store.BlueprintsRev(ctx, r.claim.Ref.Namespace); err != nil {
+				return false, err
+			}
+		case errors.Is(err, model.ErrResourceUnusable), errors.Is(err, model.ErrSlotHeld), errors.Is(err, model.ErrLimitReached):
+			// Somebody was quicker; nothing was written.
+		default:
+			return again, err
+		}
+	}
+	// So much traffic that waiting a moment is quicker than trying again.
+	return r.wait(ctx, waiting{reason: "others were quicker; trying again", delay: 50 * time.Millisecond})
+}
+
+func (r *leaseRun) allocateOnce(ctx context.Context, catalog catalogEntry) (again bool, err error) {
+	req := r.claim.Lease.Request()
+	usable, why := catalog.forRequest(req)
+	market, contended, pending, err := r.survey(ctx, req, usable)
+	if err != nil {
+		return false, err
+	}
+	p := market.choose(req, pending)
+	switch {
+	case p != nil && p.offer == nil:
+		market.take(p)
+		return r.acquire(ctx, p, market.roomLeft())
+	case p != nil:
+		return r.make(ctx, p)
+	}
+	return r.wait(ctx, waiting{
+		reason:     waitingReason(usable, market, why, contended, pending),
+		considered: names(usable),
+		allocating: pending,
+		pass:       market.roomLeft(),
+	})
+}
+
+// survey reads what there is and lets those ahead choose first.
+func (r *leaseRun) survey(ctx context.Context, req model.Request, usable []*opened) (m *market, contended, pending bool, err error) {
+	bps := make([]*model.Blueprint, len(usable))
+	for i, bp := range usable {
+		bps[i] = bp.Blueprint
+	}
+	for page := range maxPages {
+		snap, err := r.store.Snapshot(ctx, r.claim, bps, page)
+		if err != nil {
+			return nil, false, false, err
+		}
+		pending = snap.Allocation == model.ResourcePending
+		m = newMarket(req, usable, snap)
+		if !pending {
+			if err := r.collectOffers(ctx, m, req, usable, snap); err != nil {
+				return nil, false, false, err
+			}
+		}
+		contended = m.serve(snap.Ahead)
+		if !snap.More || m.choose(req, pending) != nil {
+			break
+		}
+	}
+	return m, contended, pending, nil
+}
+
+// collectOffers lists what could be made: candidates whose slot locks nobody holds, as many as those ahead and the lease could
+// want.
+func (r *leaseRun) collectOffers(ctx context.Context, m *market, req model.Request, usable []*opened, snap *store.Snapshot) error {
+	want := int64(1)
+	for _, group := range snap.Ahead {
+		want += group.Count
+	}
+	want = min(want, maxOffers)
+	for _, bp := range usable {
+		if !m.mayMake(bp) {
+			continue
+		}
+		if b, ok := bp.behaviour.(blueprints.Bounded); ok && b.Supply() > 0 && snap.Resources[bp.Name] >= b.Supply() {
+			continue
+		}
+		if err := r.collectFrom(ctx, m, req, bp, int(want)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *leaseRun) collectFrom(ctx context.Context, m *market, req model.Request, bp *opened, want int) error {
+	var batch []blueprints.Offer
+	found := 0
+	flush := func() error {
+		var keys []string
+		for _, o := range batch {
+			keys = append(keys, o.Slots...)
+		}
+		free, err := r.store.FreeSlots(ctx, r.claim.Ref.Namespace, keys)
+		if err != nil {
+			return err
+		}
+		for i := range batch {
+			if found < want && !slices.ContainsFunc(batch[i].Slots, func(k string) bool { return !free[k] }) {
+				m.offers = append(m.offers, &place{bp: bp, offer: &batch[i], room: 1})
+				found++
+			}
+		}
+		batch = nil
+		return nil
+	}
+	size := want
+	for offer := range bp.behaviour.Offers(req) {
+		batch = append(batch, offer)
+		if len(batch) < size {
+			continue
+		}
+		if err := flush(); err != nil {
+			return err
+		}
+		if found >= want {
+			return nil
+		}
+		size = offerBatch
+	}
+	return flush()
+}
+
+// acquire puts the lease on a resource, and activates it in the same write when that takes no outside work.
+func (r *leaseRun) acquire(ctx context.Context, p *place, roomLeft bool) (again bool, err error) {
+	lease := r.claim.Lease
+	hooks := p.bp.behaviour.Hooks()
+	slots := p.bp.behaviour.Slots(p.res, lease.Request())
+	if hooks.AcquireLease != nil {
+		err := r.hook(ctx, work{name: "acquire", key: "acquire/" + p.res.ID, timeout: hooks.Timeout}, func(ctx context.Context, call blueprints.Call) error {
+			more, err := hooks.AcquireLease(ctx, call, p.res, lease)
+			slots = append(slots, more...)
+			return err
+		})
+		if err != nil {
+			return r.refused(ctx, err, fmt.Sprintf("%s: %s", p.res.Name, describe(err)), names([]*opened{p.bp}))
+		}
+	}
+	st := store.LeaseStep{
+		Path: []model.LeaseState{model.LeaseAcquired},
+		Acquire: &store.Acquisition{
+			Resource: p.res.ID, Blueprint: p.bp.Name, Rev: p.bp.Rev, Slots: slots, Idle: p.load == 1,
+		},
+		Pass: roomLeft,
+	}
+	st.Progress()
+	st.Log = append(st.Log, store.Entry{Event: model.EventAcquired, Text: "acquired " + p.res.Name})
+	if hooks.ActivateLease == nil {
+		st.Path = append(st.Path, model.LeaseActive)
+		st.Log = append(st.Log, store.Entry{Event: model.EventActivated, Text: "active on " + p.res.Name})
+		return r.finishWith(ctx, st, r.until())
+	}
+	_, err = r.apply(ctx, st)
+	return true, err
+}
+
+// make has a resource made for the lease.
+func (r *leaseRun) make(ctx context.Context, p *place) (again bool, err error) {
+	lease, hooks := r.claim.Lease, p.bp.behaviour.Hooks()
+	id := model.NewID()
+	offer := *p.offer
+	if hooks.Allocate != nil {
+		// A try that failed left the id it used, so that the next one has the same idempotency key.
+		if began, ok := strings.CutPrefix(lease.Work.Hook, "allocate "); ok {
+			id = began
+		}
+		err := r.hook(ctx, work{name: "allocate " + id, key: "allocate/" + id, timeout: hooks.Timeout}, func(ctx context.Context, call blueprints.Call) error {
+			made, err := hooks.Allocate(ctx, call, lease.Request(), offer)
+			if err == nil {
+				offer = made
+			}
+			return err
+		})
+		if err != nil {
+			return r.refused(ctx, err, fmt.Sprintf("%s failed to allocate: %s", p.bp.Name, describe(err)), names([]*opened{p.bp}))
+		}
+	}
+	reason, considered := "waiting for "+offer.Name+" to become active", names([]*opened{p.bp})
+	st := store.LeaseStep{Reason: &reason, Considered: &considered}
+	st.Progress()
+	st.Log = append(st.Log, store.Entry{Event: model.EventAllocated, Text: fmt.Sprintf("%s makes %s for this lease", p.bp.Name, offer.Name)})
+	st.Step = r.merge(st.Step)
+	st.LookAgain = r.earliest(r.claim.Now.Add(pollMost))
+	applied, err := r.store.CreateResource(ctx, r.claim, store.NewResource{
+		ID: id, Name: offer.Name, Blueprint: p.bp.Blueprint, Attributes: offer.Attributes, Capacity: max(1, offer.Capacity),
+		Slots: offer.Slots, UntilMS: millisOf(offer.Until), Facts: offer.Facts,
+	}, st)
+	if err != nil {
+		return false, err
+	}
+	r.written(ctx, applied)
+	return applied.Again, nil
+}
+
+// waiting is why a lease waits.
+type waiting struct {
+	reason     string
+	considered []string
+	// allocating says that a resource is being made for it.
+	allocating bool
+	// standBack says that it was refused for a reason of its own and must not hold up the others.
+	standBack bool
+	// pass says that it leaves something behind.
+	pass bool
+	// delay until it looks again by itself; 0 = the growing poll.
+	delay time.Duration
+}
+
+// wait records why the lease waits and puts the pen down.
+func (r *leaseRun) wait(ctx context.Context, w waiting) (again bool, err error) {
+	work := r.claim.Lease.Work
+	tries := work.Failures + 1
+	delay := w.delay
+	if delay == 0 {
+		delay = backoff(pollFirst, tries, pollMost)
+	}
+	st := store.LeaseStep{Compete: !w.allocating && !w.standBack, StandBack: w.standBack, Pass: w.pass}
+	st.Failures = &tries
+	if w.reason != work.Reason {
+		st.Reason, st.Considered = &w.reason, &w.considered
+		st.Log = append(st.Log, store.Entry{Event: model.EventWaiting, Text: w.reason})
+	}
+	return r.finishWith(ctx, st, r.earliest(r.claim.Now.Add(delay)))
+}
+
+// refused puts a lease off after a blueprint's own hook said no, not yet, or failed.
+func (r *leaseRun) refused(ctx context.Context, err error, reason string, considered []string) (again bool, fatal error) {
+	if !hookFailed(err) {
+		return false, err
+	}
+	delay := backoff(retryFirst, r.claim.Lease.Work.Failures+1, pollMost)
+	if y, ok := blueprints.AsYield(err); ok && y.After > 0 {
+		delay = y.After
+	}
+	return r.wait(ctx, waiting{reason: reason, considered: considered, standBack: true, pass: true, delay: delay})
+}
+
+func waitingReason(usable []*opened, m *market, why []string, contended, pending bool) string {
+	switch {
+	case pending:
+		return "waiting for its resource to become active"
+	case len(usable) == 0 && len(why) == 0:
+		return "no blueprint of this type is declared"
+	case len(usable) == 0:
+		return "no blueprint can serve it now: " + strings.Join(why, "; ")
+	case contended:
+		return "waiting for its turn"
+	case len(m.reasons) > 0:
+		return "nothing that is free fits: " + strings.Join(m.reasons, "; ")
+	}
+	return "everything that fits is in use"
+}
+
+func names(list []*opened) []string {
+	out := make([]string, len(list))
+	for i, o := range list {
+		out[i] = o.Name
+	}
+	return out
+}
+
+func millisOf(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+// backoff doubles from first with each try, up to most.
+func backoff(first time.Duration, try int, most time.Duration) time.Duration {
+	return min(most, first<<min(max(try-1, 0), 20))
+}

@@ -1,0 +1,17 @@
+// Package handlers updates leases and resources: it holds the only writers of saved state.
+//
+// An update task ([Updater.ProcessTask]) takes the object's lock, claims the pen, consumes the waiting commands and acts on
+// the state, in the order expiry, commands, state action. What to do is decided by pure functions (decide.go, policy.go)
+// and written in as few steps as the blueprint's hooks allow, each step all or nothing.
+//
+//	updater.go   one update from lock to unlock: the protocol
+//	decide.go    which commands are applied, refused or superseded
+//	lease.go     what an update does in each state of a lease
+//	resource.go  the same for resources
+//	policy.go    which place a waiting lease takes, or what is to be made for it
+//	allocate.go  carries that out
+//	hook.go      outside work: intent, run, result
+//	catalog.go   opened blueprints
+//	sweeper.go   tasks for what the wake index says is due
+//	server.go    the asynq server around it
+package handlers

@@ -1,0 +1,171 @@
+package handlers
+
+import (
+	"fmt"
+
+	"drydock/blueprints"
+	"drydock/model"
+	"drydock/store"
+)
+
+// The allocator's policy: pure, no I/O. In this order a waiting lease
+//
+//  1. takes a free resource, one that nobody uses;
+//  2. waits for the resource that is being made for it;
+//  3. has a resource made, within the blueprints' limits;
+//  4. takes a place on a resource that others use too;
+//  5. waits.
+//
+// So a pool grows before a host is shared. Among resources, the least loaded comes first, then the one idle for longest: the
+// order of the store's index.
+//
+// Fairness: whoever stands before the lease and could use a place gets it, in this reckoning, before the lease chooses. They
+// have been woken by the same event; the lease is woken again when one of them leaves something behind.
+
+// place is room that a lease could have: on a resource that is there, or on one to be made.
+type place struct {
+	res *model.Resource
+	bp  *opened
+	// room is how many more leases the resource takes; load how many it has, those counted here included.
+	room, load int
+	// offer is what would be made; nil when res is there.
+	offer *blueprints.Offer
+}
+
+func (p *place) fits(req model.Request) (bool, string) {
+	if !allowed(req, p.bp) {
+		return false, ""
+	}
+	if p.offer != nil {
+		return model.Matches(req.Attributes, p.offer.Attributes), ""
+	}
+	return p.bp.behaviour.Fits(p.res, req)
+}
+
+func allowed(req model.Request, bp *opened) bool {
+	if len(req.Blueprints) == 0 {
+		return true
+	}
+	for _, name := range req.Blueprints {
+		if name == bp.Name {
+			return true
+		}
+	}
+	return false
+}
+
+// market is what there is for one request.
+type market struct {
+	// free are resources with room, best first; offers are what could be made, best first.
+	free   []*place
+	offers []*place
+	// allowance is how many resources each blueprint may still make, by name; absent = no limit.
+	allowance map[string]int
+	// reasons say why resources that have room do not fit.
+	reasons []string
+}
+
+// newMarket lists the places that fit the request.
+func newMarket(req model.Request, usable []*opened, snap *store.Snapshot) *market {
+	m := &market{allowance: make(map[string]int)}
+	byName := make(map[string]*opened, len(usable))
+	for _, bp := range usable {
+		byName[bp.Name] = bp
+		if bp.Limit > 0 {
+			m.allowance[bp.Name] = max(0, bp.Limit-snap.Resources[bp.Name])
+		}
+	}
+	for _, res := range snap.Free {
+		bp, ok := byName[res.Blueprint]
+		if !ok {
+			continue
+		}
+		p := &place{res: res, bp: bp, room: res.Free(), load: len(res.Leases)}
+		if ok, why := p.fits(req); ok {
+			m.free = append(m.free, p)
+		} else if why != "" && len(m.reasons) < 3 {
+			m.reasons = append(m.reasons, fmt.Sprintf("%s: %s", res.Name, why))
+		}
+	}
+	return m
+}
+
+// mayMake reports whether a blueprint may make another resource.
+func (m *market) mayMake(bp *opened) bool {
+	left, limited := m.allowance[bp.Name]
+	return !limited || left > 0
+}
+
+// choose returns the place a request would take; nil = none. ownPending says that a resource is being made for it.
+func (m *market) choose(req model.Request, ownPending bool) *place {
+	var shared *place
+	for _, p := range m.free {
+		if p.room == 0 {
+			continue
+		}
+		if ok, _ := p.fits(req); !ok {
+			continue
+		}
+		if p.load == 0 {
+			return p
+		}
+		if shared == nil || p.load < shared.load {
+			shared = p
+		}
+	}
+	if ownPending {
+		return nil
+	}
+	for _, p := range m.offers {
+		if p.room == 0 || !m.mayMake(p.bp) {
+			continue
+		}
+		if ok, _ := p.fits(req); ok {
+			return p
+		}
+	}
+	return shared
+}
+
+// take counts a place as taken.
+func (m *market) take(p *place) {
+	p.room--
+	p.load++
+	if p.offer == nil {
+		return
+	}
+	// An offer is one resource, whatever its capacity: later leases share it once it is there.
+	if len(p.offer.Slots) > 0 {
+		p.room = 0
+	} else {
+		p.room = 1
+	}
+	if _, limited := m.allowance[p.bp.Name]; limited {
+		m.allowance[p.bp.Name]--
+	}
+}
+
+// serve lets those who stand before the lease choose first. It reports whether anything was taken from what the lease could use.
+func (m *market) serve(ahead []store.Ahead) (contended bool) {
+	for _, group := range ahead {
+		for range group.Count {
+			p := m.choose(group.First, false)
+			if p == nil {
+				break
+			}
+			m.take(p)
+			contended = true
+		}
+	}
+	return contended
+}
+
+// roomLeft reports whether a resource that is there has room for anybody else.
+func (m *market) roomLeft() bool {
+	for _, p := range m.free {
+		if p.room > 0 {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,93 @@
+package handlers
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"drydock/tasks"
+)
+
+// ServerConfig configures a [Server].
+type ServerConfig struct {
+	// Concurrency is how many updates run at once. Default 20: they wait for Redis more than they compute.
+	Concurrency int
+	// DispatchInterval is how often an idle server looks for tasks, and so the longest that a task waits for an idle worker.
+	// Default 10 ms.
+	DispatchInterval time.Duration
+	// ShutdownTimeout is how long running updates may take to end. Default 8 s.
+	ShutdownTimeout time.Duration
+	// Logger gets asynq's own messages. Default slog.Default().
+	Logger *slog.Logger
+}
+
+// Server takes update tasks from asynq and runs them.
+type Server struct {
+	asynq   *asynq.Server
+	handler asynq.Handler
+}
+
+// NewServer returns a server that runs the updater's tasks. It makes a client of its own from opt, which should be slow to
+// answer while Redis is away: asynq asks again at once.
+func NewServer(opt asynq.RedisConnOpt, u *Updater, cfg ServerConfig) *Server {
+	if cfg.Concurrency <= 0 {
+		cfg.Concurrency = 20
+	}
+	if cfg.DispatchInterval <= 0 {
+		cfg.DispatchInterval = 10 * time.Millisecond
+	}
+	if cfg.ShutdownTimeout <= 0 {
+		cfg.ShutdownTimeout = 8 * time.Second
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	return &Server{
+		handler: u,
+		asynq: asynq.NewServer(opt, asynq.Config{
+			Concurrency:       cfg.Concurrency,
+			Queues:            map[string]int{tasks.Queue: 1},
+			TaskCheckInterval: cfg.DispatchInterval,
+			ShutdownTimeout:   cfg.ShutdownTimeout,
+			// The wake index brings objects back; asynq's retries only tidy up after themselves.
+			RetryDelayFunc: func(int, error, *asynq.Task) time.Duration { return 15 * time.Second },
+			ErrorHandler: asynq.ErrorHandlerFunc(func(_ context.Context, t *asynq.Task, err error) {
+				cfg.Logger.Warn("update failed", "task", t.Type(), "payload", string(t.Payload()), "error", err)
+			}),
+			Logger:   asynqLogger{cfg.Logger.With("component", "asynq")},
+			LogLevel: asynq.WarnLevel,
+		}),
+	}
+}
+
+// Start begins to take tasks.
+func (s *Server) Start() error {
+	if err := s.asynq.Start(s.handler); err != nil {
+		return fmt.Errorf("start worker: %w", err)
+	}
+	return nil
+}
+
+// Stop takes no more tasks and waits for the running ones, at most the shutdown timeout. What is cut off is recorded in the wake
+// index and done by somebody else.
+func (s *Server) Stop() {
+	s.asynq.Stop()
+	s.asynq.Shutdown()
+}
+
+// asynqLogger gives asynq's messages to slog.
+type asynqLogger struct{ log *slog.Logger }
+
+func (l asynqLogger) Debug(args ...any) { l.log.Debug(join(args)) }
+func (l asynqLogger) Info(args ...any)  { l.log.Info(join(args)) }
+func (l asynqLogger) Warn(args ...any)  { l.log.Warn(join(args)) }
+func (l asynqLogger) Error(args ...any) { l.log.Error(join(args)) }
+
+// Fatal does not exit: the process decides what to do without its worker.
+func (l asynqLogger) Fatal(args ...any) { l.log.Error(join(args)) }
+
+func join(args []any) string { return strings.TrimSpace(fmt.Sprintln(args...)) }

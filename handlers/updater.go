@@ -1,0 +1,218 @@
+package handlers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"drydock/blueprints"
+	"drydock/locks"
+	"drydock/model"
+	"drydock/store"
+	"drydock/tasks"
+)
+
+// Enqueuer schedules update tasks; see [tasks.Client].
+type Enqueuer interface {
+	Enqueue(ctx context.Context, refs ...model.Ref) error
+}
+
+// Config configures an [Updater].
+type Config struct {
+	// Worker names this process in histories and logs.
+	Worker string
+	// ReclaimGrace is how long an idle resource is kept from being reclaimed. Default 3 minutes.
+	ReclaimGrace time.Duration
+	// DestroyGrace is how long a released or broken resource waits for its leases to be destroyed before it is destroyed all the
+	// same. Default 10 minutes.
+	DestroyGrace time.Duration
+	// Logger gets what happens to objects. Default slog.Default().
+	Logger *slog.Logger
+}
+
+// Updater runs updates. It is safe for concurrent use: the object lock makes it one at a time per object.
+type Updater struct {
+	store   *store.Store
+	locks   *locks.Locker
+	tasks   Enqueuer
+	catalog *catalog
+	cfg     Config
+	log     *slog.Logger
+}
+
+// NewUpdater returns an Updater.
+func NewUpdater(s *store.Store, l *locks.Locker, t Enqueuer, r *blueprints.Registry, cfg Config) *Updater {
+	if cfg.ReclaimGrace == 0 {
+		cfg.ReclaimGrace = 3 * time.Minute
+	}
+	if cfg.DestroyGrace == 0 {
+		cfg.DestroyGrace = 10 * time.Minute
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	return &Updater{store: s, locks: l, tasks: t, catalog: newCatalog(s, r), cfg: cfg, log: cfg.Logger}
+}
+
+const (
+	// busyFirst is how long the first yield to a busy lock lasts: an update takes a few milliseconds.
+	busyFirst = 100 * time.Millisecond
+	// maxRounds bounds one task, so that an object under constant fire does not keep a worker for itself.
+	maxRounds = 50
+	// failureDelay is when an object is looked at again after an update failed for a reason of our own.
+	failureDelay = 5 * time.Second
+	// cleanupTimeout bounds what is still written after the context of an update has ended.
+	cleanupTimeout = 2 * time.Second
+)
+
+// ProcessTask implements [asynq.Handler].
+func (u *Updater) ProcessTask(ctx context.Context, t *asynq.Task) error {
+	ref, err := tasks.Parse(t.Type(), t.Payload())
+	if err != nil {
+		return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
+	}
+	return u.Update(ctx, ref)
+}
+
+// Update runs one update of an object: take its lock, claim the pen, consume its commands, act on its state, and do so again
+// as long as something came in meanwhile. A busy lock is no error: the object is put off a little. Errors are ours, not the
+// object's: the object is still in the wake index.
+func (u *Updater) Update(ctx context.Context, ref model.Ref) error {
+	for range maxRounds {
+		owed, err := u.updateLocked(ctx, ref)
+		if err != nil || !owed {
+			return err
+		}
+	}
+	u.enqueue(ctx, []model.Ref{ref})
+	return nil
+}
+
+// updateLocked holds the lock once. owed reports that something came in between the last look under the lock and the unlock.
+func (u *Updater) updateLocked(ctx context.Context, ref model.Ref) (owed bool, err error) {
+	lock, err := u.locks.TryLock(ctx, store.LockKey(ref))
+	if errors.Is(err, locks.ErrBusy) {
+		delay, err := u.store.Busy(ctx, ref, model.NewWriter(), busyFirst)
+		u.log.Debug("lock is busy", "object", ref, "delay", delay)
+		return false, err
+	}
+	if err != nil {
+		return false, fmt.Errorf("lock %s: %w", ref, err)
+	}
+	defer lock.Unlock()
+	for range maxRounds {
+		again, err := u.round(lock.Context(), lock, ref)
+		if errors.Is(err, model.ErrStaleWriter) {
+			// Somebody else is the writer now, and sees to the object.
+			u.log.Info("stale update stopped", "object", ref)
+			return false, nil
+		}
+		if err != nil {
+			return false, fmt.Errorf("update %s: %w", ref, err)
+		}
+		if !again {
+			break
+		}
+	}
+	lock.Unlock()
+	// A task that found the lock busy after our last look has gone: look for what it was about.
+	return u.store.Owed(ctx, ref)
+}
+
+// round is one claim and what follows from it. A panic becomes an error, so that the lock is given back on every path.
+func (u *Updater) round(ctx context.Context, lock *locks.Lock, ref model.Ref) (again bool, err error) {
+	// Both looks at the lock matter: the first keeps us from taking the pen from a rightful writer, the second from working on
+	// when the claim took so long that there may be another.
+	if err := lock.Trusted(); err != nil {
+		return false, err
+	}
+	claim, err := u.store.Claim(ctx, ref, u.cfg.Worker)
+	if err != nil || claim == nil {
+		return false, err
+	}
+	if err := lock.Trusted(); err != nil {
+		return false, err
+	}
+	lock.OnExtend(func(ctx context.Context) {
+		if err := u.store.Touch(ctx, claim); err != nil {
+			u.log.Warn("could not keep the object out of the sweeper's sight", "object", ref, "error", err)
+		}
+	})
+	defer lock.OnExtend(nil)
+	defer func() {
+		if p := recover(); p != nil {
+			u.log.Error("update panicked", "object", ref, "panic", p, "stack", string(debug.Stack()))
+			err = fmt.Errorf("panic: %v", p)
+		}
+		if err != nil {
+			u.putOff(ctx, claim, err)
+		}
+	}()
+	r := run{Updater: u, lock: lock, claim: claim}
+	if claim.Lease != nil {
+		return (&leaseRun{r}).update(ctx)
+	}
+	return (&resourceRun{r}).update(ctx)
+}
+
+// putOff makes an object whose update failed come back soon rather than when its visibility has passed.
+func (u *Updater) putOff(ctx context.Context, claim *store.Claim, cause error) {
+	if errors.Is(cause, model.ErrStaleWriter) || errors.Is(cause, store.ErrMoreCommands) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+	defer cancel()
+	delay := failureDelay
+	if errors.Is(cause, context.Canceled) || errors.Is(cause, locks.ErrLost) {
+		delay = 0
+	}
+	if _, err := u.store.Finish(ctx, claim, claim.Now.Add(delay)); err != nil {
+		u.log.Debug("could not put off", "object", claim.Ref, "error", err)
+	}
+}
+
+// enqueue schedules tasks for objects that a write woke. Should it fail, the sweeper finds them.
+func (u *Updater) enqueue(ctx context.Context, refs []model.Ref) {
+	if len(refs) == 0 {
+		return
+	}
+	if err := u.tasks.Enqueue(context.WithoutCancel(ctx), refs...); err != nil {
+		u.log.Warn("could not enqueue updates; the sweeper will", "objects", len(refs), "error", err)
+	}
+}
+
+// run is what updates of leases and of resources have in common during one claim.
+type run struct {
+	*Updater
+	lock  *locks.Lock
+	claim *store.Claim
+	// carried is what the commands came to and has not been written yet; it joins the next write.
+	carried store.Step
+}
+
+// merge puts what is carried in front of a step. It stays carried until the step has been written.
+func (r *run) merge(st store.Step) store.Step {
+	st.Consume = append(slices.Clone(r.carried.Consume), st.Consume...)
+	st.Log = append(slices.Clone(r.carried.Log), st.Log...)
+	return st
+}
+
+// written says that what was carried has been written, and enqueues whom the write woke.
+func (r *run) written(ctx context.Context, applied store.Applied) {
+	r.carried = store.Step{}
+	r.enqueue(ctx, applied.Wake)
+}
+
+// earliest returns t, or end when that comes first.
+func earliest(t, end time.Time) time.Time {
+	if !end.IsZero() && (t.IsZero() || end.Before(t)) {
+		return end
+	}
+	return t
+}

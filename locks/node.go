@@ -1,0 +1,138 @@
+package locks
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"time"
+
+	redsyncredis "github.com/go-redsync/redsync/v4/redis"
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// NodeOptions returns the client options for a lock node from its URL ("redis://host:6379/0"): deadlines are obeyed, a call is never sent
+// again, and a dead node fails fast. Timeouts that the URL states are kept.
+func NodeOptions(url string) (*redis.Options, error) {
+	opts, err := redis.ParseURL(url)
+	if err != nil {
+		return nil, fmt.Errorf("lock node: %w", err)
+	}
+	opts.ContextTimeoutEnabled = true
+	// A lock call sent twice finds its own key and calls it taken; and time spent on sending again is trusted time lost.
+	opts.MaxRetries = -1
+	opts.DialerRetries = 1
+	opts.DialTimeout = cmp.Or(opts.DialTimeout, time.Second)
+	opts.ReadTimeout = cmp.Or(opts.ReadTimeout, time.Second)
+	opts.WriteTimeout = cmp.Or(opts.WriteTimeout, time.Second)
+	opts.PoolTimeout = cmp.Or(opts.PoolTimeout, time.Second)
+	opts.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	return opts, nil
+}
+
+// checkNodes refuses what cannot make a quorum, and clients that would hang or repeat calls.
+func checkNodes(nodes []redis.UniversalClient) error {
+	switch len(nodes) {
+	case 1, 3, 5:
+	default:
+		return fmt.Errorf("--lock-redis wants 1, 3 or 5 independent Redis masters, got %d: "+
+			"a majority of an even number survives no more than one of the odd number below", len(nodes))
+	}
+	seen := make(map[string]bool)
+	for i, node := range nodes {
+		if node == nil {
+			return fmt.Errorf("--lock-redis: node %d is nil", i)
+		}
+		client, ok := node.(*redis.Client)
+		if !ok {
+			continue
+		}
+		opts := client.Options()
+		if !opts.ContextTimeoutEnabled || opts.MaxRetries > 0 {
+			return fmt.Errorf("lock node %s: the client must have ContextTimeoutEnabled and MaxRetries -1, as NodeOptions sets them", opts.Addr)
+		}
+		// A client made through Sentinel does not know its address.
+		if opts.Addr == "FailoverClient" {
+			continue
+		}
+		if seen[opts.Addr] {
+			return fmt.Errorf("--lock-redis: %s is named twice, but the nodes must be independent", opts.Addr)
+		}
+		seen[opts.Addr] = true
+	}
+	return nil
+}
+
+// node is one Redis as one lock sees it. redsync answers at a majority, cancels the context of the calls to slower nodes, and goes on;
+// three things are put right here, or keys would stay behind on slower nodes until they expire:
+//   - a call that removes or extends the key goes on when redsync has its majority;
+//   - a call waits for the one before it, so that the removal does not overtake the lock call;
+//   - a lock call whose turn comes after redsync went on is dropped.
+//
+// And each call has a time limit of its own; redsync limits only the lock call.
+type node struct {
+	pool    redsyncredis.Pool
+	timeout time.Duration
+	turn    chan struct{} // holds an element during a call; nil when there is one node, for which redsync always waits
+}
+
+// Get returns a connection for one call.
+func (n *node) Get(ctx context.Context) (redsyncredis.Conn, error) {
+	conn, err := n.pool.Get(ctx)
+	return &nodeConn{Conn: conn, node: n, ctx: ctx}, err
+}
+
+type nodeConn struct {
+	redsyncredis.Conn
+	node *node
+	ctx  context.Context
+}
+
+// SetNX is the lock call.
+func (c *nodeConn) SetNX(name, value string, expiry time.Duration) (bool, error) {
+	ctx, cancel := context.WithTimeout(c.ctx, c.node.timeout)
+	defer cancel()
+	conn, err := c.node.begin(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer c.node.end()
+	return conn.SetNX(name, value, expiry)
+}
+
+// Eval removes or extends the key, if its value is ours.
+func (c *nodeConn) Eval(script *redsyncredis.Script, keysAndArgs ...any) (any, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.ctx), c.node.timeout)
+	defer cancel()
+	conn, err := c.node.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer c.node.end()
+	return conn.Eval(script, keysAndArgs...)
+}
+
+func (n *node) begin(ctx context.Context) (redsyncredis.Conn, error) {
+	if n.turn != nil {
+		select {
+		case n.turn <- struct{}{}:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	err := ctx.Err()
+	if err == nil {
+		var conn redsyncredis.Conn
+		if conn, err = n.pool.Get(ctx); err == nil {
+			return conn, nil
+		}
+	}
+	n.end()
+	return nil, err
+}
+
+func (n *node) end() {
+	if n.turn != nil {
+		<-n.turn
+	}
+}

@@ -1,0 +1,46 @@
+package model
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Blueprint is a named configuration that makes resources. What Config holds depends on the kind; package blueprints
+// reads it.
+type Blueprint struct {
+	Namespace string
+	Name      string
+	// Kind names the code that makes the resources, for example "pool".
+	Kind string
+	// Type is the type of the resources it makes, which leases ask for.
+	Type string
+	// Limit is how many resources may exist at once; 0 = no limit.
+	Limit int
+	// Enabled is false when the blueprint takes no new leases and makes no resources; existing ones live on.
+	Enabled bool
+	Config  json.RawMessage
+
+	// Rev counts the declarations of this blueprint; an allocation is refused when it changed meanwhile.
+	Rev                  int64
+	CreatedAt, UpdatedAt time.Time
+}
+
+// MaxLimit bounds Limit.
+const MaxLimit = 1_000_000
+
+// Check checks all but Config, which only the kind can read; errors are [ErrorInvalid] and name the field.
+func (b *Blueprint) Check() error {
+	if err := CheckName("name", b.Name); err != nil {
+		return err
+	}
+	if err := CheckName("kind", b.Kind); err != nil {
+		return err
+	}
+	if err := CheckName("type", b.Type); err != nil {
+		return err
+	}
+	if b.Limit < 0 || b.Limit > MaxLimit {
+		return Invalid("limit", "must be between 0 (no limit) and %d", MaxLimit)
+	}
+	return nil
+}

@@ -1,0 +1,49 @@
+package model
+
+// Idempotency makes a repeated request harmless: the same key and fingerprint get the first answer again, the same key
+// with another fingerprint is [ErrorMismatch]. The zero value asks for nothing.
+type Idempotency struct {
+	// Key is what the caller sent, unique within a namespace for [IdempotencyWindow].
+	Key string
+	// Fingerprint stands for the whole request: method, path and body.
+	Fingerprint string
+}
+
+// Answer is the first answer to a request with an idempotency key, to be given again word for word.
+type Answer struct {
+	Status int    `json:"status"`
+	Body   []byte `json:"body"`
+}
+
+// Created is what came of asking for a lease.
+type Created struct {
+	Lease *Lease
+	// Repeat says that the request had been stored before and nothing was changed.
+	Repeat bool
+	// Answer is the recorded first answer of a repeated request; nil when there is none on record.
+	Answer *Answer
+	// Wake names the objects for which the caller should enqueue a task now.
+	Wake []Ref
+}
+
+// Sent is what came of sending a command.
+type Sent struct {
+	// Command is the stored command; nil when a release found its object already released or destroyed.
+	Command *Command
+	// Lease or Resource is the target as it stands after the send; the other is nil.
+	Lease    *Lease
+	Resource *Resource
+	// Repeat says that the command had been stored before and nothing was changed.
+	Repeat bool
+	// Answer is the recorded first answer of a repeated request; nil when there is none on record.
+	Answer *Answer
+	// Wake names the objects for which the caller should enqueue a task now.
+	Wake []Ref
+}
+
+// Slot is a stored claim on a named key.
+type Slot struct {
+	Key string
+	// Owner is the object that holds it.
+	Owner Ref
+}

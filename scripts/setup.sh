@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Makes sure that the one thing the tests need beside Go is there: a redis-server of at least 6.2 on PATH (asynq's minimum).
+# Installs it where a package manager can; otherwise says how, and fails. The tests start private servers of their own.
+set -euo pipefail
+
+fail() {
+  printf 'setup: %s\n' "$*" >&2
+  exit 1
+}
+
+# redis_version prints "major minor" of the redis-server (or a Valkey under that name) on PATH.
+redis_version() {
+  redis-server --version | sed -n 's/.* v=\([0-9][0-9]*\)\.\([0-9][0-9]*\).*/\1 \2/p'
+}
+
+check_version() {
+  local version major minor
+  version=$(redis_version) || fail "$(command -v redis-server) does not run"
+  read -r major minor <<<"$version" || fail "cannot read the version of $(command -v redis-server)"
+  if ((major < 6 || (major == 6 && minor < 2))); then
+    fail "redis-server $major.$minor is too old: 6.2 or newer is needed (https://redis.io/docs/latest/operate/oss_and_stack/install/)"
+  fi
+}
+
+install_redis() {
+  if command -v apt-get >/dev/null; then
+    local as_root=()
+    if [ "$(id -u)" -ne 0 ]; then
+      command -v sudo >/dev/null || fail 'redis-server is missing; run as root: apt-get install redis-server'
+      as_root=(sudo)
+      [ -t 0 ] || as_root+=(-n) # nobody there to type a password
+    fi
+    echo 'setup: installing redis-server with apt-get (the service it may start on port 6379 is not used and may be disabled)' >&2
+    "${as_root[@]}" apt-get update -q
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends redis-server
+  elif command -v brew >/dev/null; then
+    echo 'setup: installing redis with brew' >&2
+    brew install redis
+  else
+    fail 'redis-server 6.2 or newer is needed on PATH, and neither apt-get nor brew is here to install it.
+  Fedora:  sudo dnf install redis (or valkey-compat-redis)
+  Arch:    sudo pacman -S redis
+  Alpine:  apk add redis
+  others:  https://redis.io/docs/latest/operate/oss_and_stack/install/'
+  fi
+}
+
+command -v redis-server >/dev/null || install_redis
+command -v redis-server >/dev/null || fail 'redis-server was installed, but is not on PATH'
+check_version

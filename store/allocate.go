@@ -1,0 +1,114 @@
+package store
+
+import (
+	"context"
+	"strconv"
+
+	"drydock/model"
+)
+
+// errAllocationPending says that the lease already has an allocation on its way.
+var errAllocationPending = model.Errorf(model.ErrorConflict, "the lease has an allocation on its way")
+
+// NewResource is a resource about to be made.
+type NewResource struct {
+	ID         string
+	Name       string
+	Blueprint  *model.Blueprint
+	Attributes map[string]string
+	Capacity   int
+	Slots      []string
+	UntilMS    int64
+	Facts      string
+}
+
+// CreateResource makes a pending resource for the claimed lease, notes it there and finishes the lease's update, all in one
+// write. st's Log and LookAgain belong to the lease. Errors, after each of which nothing was written: [model.ErrStaleWriter],
+// [model.ErrBlueprintChanged], [model.ErrLimitReached], [model.ErrSlotHeld], [model.ErrorConflict] (an allocation is on its
+// way), [model.ErrorUnavailable].
+func (s *Store) CreateResource(ctx context.Context, c *Claim, n NewResource, st LeaseStep) (Applied, error) {
+	set := map[string]string{"allocation": n.ID}
+	st.fill(set)
+	if st.Reason != nil {
+		set["reason"] = *st.Reason
+	}
+	if st.Considered != nil {
+		set["considered"] = encodeList(*st.Considered)
+	}
+	st.Finish = true
+	j := c.encode(st.Step, nil, set)
+	j.Lease, j.Blueprint, j.Rev, j.Limit, j.Slots = c.Ref.ID, n.Blueprint.Name, n.Blueprint.Rev, &n.Blueprint.Limit, n.Slots
+	ref := model.ResourceRef(c.Ref.Namespace, n.ID)
+	reply, err := s.run(ctx, "create resource", createResourceScript, []string{objectKey(ref), objectKey(c.Ref)},
+		n.ID, mustJSON(j),
+		"schema", schemaVersion, "id", n.ID, "name", n.Name, "type", n.Blueprint.Type, "status", string(model.ResourcePending),
+		"blueprint", n.Blueprint.Name, "attributes", encodeMap(n.Attributes), "capacity", n.Capacity, "slots", encodeList(n.Slots),
+		"until", n.UntilMS, "facts", n.Facts, "for_lease", c.Ref.ID, "version", 0, "fence", 0, "releases", 0)
+	if err != nil {
+		return Applied{}, err
+	}
+	return s.applied("create resource", c, j, reply)
+}
+
+// Ahead is a group of waiting leases of one shape that stand before a lease.
+type Ahead struct {
+	Count int64
+	// First stands for all of them: they ask for the same.
+	First model.Request
+}
+
+// Snapshot is what the allocator knows when it decides. It may be outdated by the time of the write, which checks again.
+type Snapshot struct {
+	Free  []*model.Resource
+	Ahead []Ahead
+	// Allocation is the state of the lease's own allocation; empty if it has none.
+	Allocation model.ResourceState
+	// Resources counts the live resources of each blueprint.
+	Resources map[string]int
+	// More says that there are more free resources than were read.
+	More bool
+}
+
+// Limits of a snapshot: how many free resources and how many groups of earlier waiters it looks at.
+const (
+	snapshotResources = 64
+	snapshotShapes    = 100
+)
+
+// Snapshot reads what a claimed pending lease could take. page counts from 0 and pages through the free resources.
+func (s *Store) Snapshot(ctx context.Context, c *Claim, blueprints []*model.Blueprint, page int) (*Snapshot, error) {
+	l := c.Lease
+	args := []any{
+		l.Type, strconv.FormatFloat(l.Work.Order, 'f', 0, 64),
+		snapshotResources, snapshotShapes, l.Work.Allocation, page * snapshotResources,
+	}
+	for _, bp := range blueprints {
+		args = append(args, bp.Name)
+	}
+	reply, err := s.run(ctx, "snapshot", snapshotScript, []string{objectKey(c.Ref)}, args...)
+	if err != nil {
+		return nil, err
+	}
+	snap := &Snapshot{Allocation: model.ResourceState(toString(reply[2])), Resources: make(map[string]int, len(blueprints))}
+	for _, item := range toSlice(reply[0]) {
+		pair := toSlice(item)
+		r, err := decodeResource(l.Namespace, toMap(pair[0]), toStrings(pair[1]))
+		if err != nil {
+			return nil, err
+		}
+		snap.Free = append(snap.Free, r)
+	}
+	snap.More = len(snap.Free) == snapshotResources
+	for _, item := range toSlice(reply[1]) {
+		pair := toSlice(item)
+		first, err := decodeLease(l.Namespace, toMap(pair[1]))
+		if err != nil {
+			return nil, err
+		}
+		snap.Ahead = append(snap.Ahead, Ahead{Count: toInt(pair[0]), First: first.Request()})
+	}
+	for i, n := range toSlice(reply[3]) {
+		snap.Resources[blueprints[i].Name] = int(toInt(n))
+	}
+	return snap, nil
+}

@@ -1,0 +1,334 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"drydock/model"
+)
+
+// Consumption is how one command was consumed.
+type Consumption struct {
+	Command *model.Command
+	Outcome model.Outcome
+	Detail  string
+}
+
+// Entry is one line for an object's log.
+type Entry struct {
+	Event   model.EventType
+	Text    string
+	Command string
+}
+
+// Step is what a write of a lease and one of a resource have in common.
+type Step struct {
+	// Consume lists the commands handled, in queue order from the head.
+	Consume []Consumption
+	Log     []Entry
+	// Finish puts the pen down in the same write, unless something came in; LookAgain then is when to look again, zero = when
+	// something comes in.
+	Finish    bool
+	LookAgain time.Time
+}
+
+// WorkChanges are new values for an object's work fields; nil changes nothing.
+type WorkChanges struct {
+	Slots    *[]string
+	Hook     *string
+	Failures *int
+	EndedAt  *time.Time
+	Until    *time.Time
+}
+
+// Progress records that the update got further: no hook is under way, and failures count from zero.
+func (w *WorkChanges) Progress() {
+	w.Hook, w.Failures = new(string), new(int)
+}
+
+func (w WorkChanges) fill(set map[string]string) {
+	if w.Slots != nil {
+		set["slots"] = encodeList(*w.Slots)
+	}
+	if w.Hook != nil {
+		set["hook"] = *w.Hook
+	}
+	if w.EndedAt != nil {
+		set["ended"] = formatMillis(*w.EndedAt)
+	}
+	if w.Failures != nil {
+		set["failures"] = strconv.Itoa(*w.Failures)
+	}
+	if w.Until != nil {
+		set["until"] = formatMillis(*w.Until)
+	}
+}
+
+// Acquisition puts a pending lease on a resource. Its slot locks are taken in the same write or not at all.
+type Acquisition struct {
+	Resource  string
+	Blueprint string
+	// Rev is the blueprint's revision that allowed it.
+	Rev   int64
+	Slots []string
+	// Idle refuses the step when the resource has got a lease meanwhile.
+	Idle bool
+}
+
+// LeaseStep is one write of a lease.
+type LeaseStep struct {
+	Step
+	WorkChanges
+	// Path lists the states to go through, in order; empty = the state stays.
+	Path []model.LeaseState
+	// Acquire is set when Path begins with acquired.
+	Acquire *Acquisition
+	// Requeue is set when Path is back to pending: the lease leaves its resource.
+	Requeue bool
+	// Allocation, Reason and Considered are for waiting leases; nil changes nothing.
+	Allocation *string
+	Reason     *string
+	Considered *[]string
+	// Pass wakes the next waiter: this one leaves something free behind.
+	Pass bool
+	// StandBack takes a waiting lease out of those that would take anything now, so that it does not hold up the others: it
+	// was refused for a reason that only its own next try can clear.
+	StandBack bool
+	// Compete puts a waiting lease (back) among those that would take anything now.
+	Compete bool
+}
+
+// ResourceStep is one write of a resource.
+type ResourceStep struct {
+	Step
+	WorkChanges
+	// Path lists the states to go through, in order; empty = the state stays.
+	Path []model.ResourceState
+	// Cascade, when not empty, sends `release` with this reason to every lease that has a place on the resource.
+	Cascade string
+	// Unleased refuses the step when a lease has a place on the resource.
+	Unleased bool
+	// Refill offers the resource's room to those who wait, although its state stays.
+	Refill     bool
+	Paused     *bool
+	Attributes map[string]string
+	Capacity   *int
+	Facts      *string
+}
+
+// Applied is what came of a write.
+type Applied struct {
+	// Done says that the pen was put down; Again that something came in and the caller must claim and run once more. Both are
+	// false when the step did not ask to finish.
+	Done, Again bool
+	// Wake names the objects for which the caller should enqueue a task now.
+	Wake []model.Ref
+}
+
+// ErrMoreCommands says that too many commands came in unread to be drained in the write that destroys the object: claim
+// again and consume them first. Nothing was written.
+var ErrMoreCommands = model.Errorf(model.ErrorConflict, "too many unread commands for one write")
+
+// ErrLeased says that a step asked for a resource without leases and there is one. Nothing was written.
+var ErrLeased = model.Errorf(model.ErrorConflict, "a lease has a place on the resource")
+
+// stepJSON is a step as the scripts read it.
+type stepJSON struct {
+	Writer     string            `json:"writer"`
+	Version    int64             `json:"version"`
+	From       string            `json:"from"`
+	Fence      int64             `json:"fence"`
+	Worker     string            `json:"worker"`
+	Consume    []consumeJSON     `json:"consume,omitempty"`
+	Superseded string            `json:"superseded,omitempty"`
+	Path       []string          `json:"path,omitempty"`
+	Set        map[string]string `json:"set,omitempty"`
+	Log        []entryJSON       `json:"log,omitempty"`
+	Finish     *int64            `json:"finish,omitempty"`
+
+	Acquire   *acquireJSON `json:"acquire,omitempty"`
+	Pass      bool         `json:"pass,omitempty"`
+	Compete   bool         `json:"compete,omitempty"`
+	StandBack bool         `json:"stand_back,omitempty"`
+
+	Cascade  *cascadeJSON `json:"cascade,omitempty"`
+	Unleased bool         `json:"unleased,omitempty"`
+	Refill   bool         `json:"refill,omitempty"`
+
+	Lease     string   `json:"lease,omitempty"`
+	Blueprint string   `json:"blueprint,omitempty"`
+	Rev       int64    `json:"rev,omitempty"`
+	Limit     *int     `json:"limit,omitempty"`
+	Slots     []string `json:"slots,omitempty"`
+}
+
+type consumeJSON struct {
+	ID       string `json:"id"`
+	Rest     string `json:"rest"`
+	Releases bool   `json:"releases,omitempty"`
+}
+
+type entryJSON struct {
+	Event   string `json:"e"`
+	Text    string `json:"t"`
+	Command string `json:"c,omitempty"`
+}
+
+type acquireJSON struct {
+	Resource string   `json:"resource"`
+	Rev      int64    `json:"rev"`
+	Slots    []string `json:"slots,omitempty"`
+	Idle     bool     `json:"idle,omitempty"`
+}
+
+type cascadeJSON struct {
+	States string `json:"states"`
+	ID     string `json:"id"`
+	Rest   string `json:"rest"`
+	Text   string `json:"text"`
+}
+
+// encode fills in what both kinds of step share.
+func (c *Claim) encode(st Step, path []string, set map[string]string) stepJSON {
+	j := stepJSON{
+		Writer: c.Writer, Version: c.version, From: c.status, Fence: c.Fence, Worker: c.Worker, Path: path, Set: set,
+	}
+	for _, k := range st.Consume {
+		j.Consume = append(j.Consume, consumeJSON{
+			ID: k.Command.ID, Releases: takesBack(k.Command.Name),
+			Rest: rest(outcomeRecord{Outcome: k.Outcome, Detail: k.Detail, Fence: c.Fence, Worker: c.Worker}),
+		})
+	}
+	for _, e := range st.Log {
+		j.Log = append(j.Log, entryJSON{Event: string(e.Event), Text: e.Text, Command: e.Command})
+	}
+	if len(path) > 0 && path[len(path)-1] == string(model.LeaseDestroyed) {
+		j.Superseded = rest(outcomeRecord{
+			Outcome: model.OutcomeSuperseded, Detail: "destroyed before it was looked at", Fence: c.Fence, Worker: c.Worker,
+		})
+	}
+	if st.Finish {
+		at := toMillis(st.LookAgain)
+		j.Finish = &at
+	}
+	return j
+}
+
+// ApplyLease writes one step of the claimed lease, all or nothing, and raises the claim's version. Errors, after each of
+// which nothing was written: [model.ErrStaleWriter], [model.ErrResourceUnusable], [model.ErrBlueprintChanged],
+// [model.ErrSlotHeld], [ErrMoreCommands], [model.ErrorUnavailable] (then it may have been written; only the same claim
+// can find out, by the same step).
+func (s *Store) ApplyLease(ctx context.Context, c *Claim, st LeaseStep) (Applied, error) {
+	set := map[string]string{}
+	st.fill(set)
+	if st.Allocation != nil {
+		set["allocation"] = *st.Allocation
+	}
+	if st.Reason != nil {
+		set["reason"] = *st.Reason
+	}
+	if st.Considered != nil {
+		set["considered"] = encodeList(*st.Considered)
+	}
+	if st.Acquire != nil {
+		set["resource"], set["blueprint"], set["slots"] = st.Acquire.Resource, st.Acquire.Blueprint, encodeList(st.Acquire.Slots)
+		set["allocation"], set["reason"], set["considered"] = "", "", ""
+	}
+	if st.Requeue {
+		set["resource"], set["blueprint"], set["slots"], set["acquired"] = "", "", "", ""
+	}
+	j := c.encode(st.Step, toStringsOf(st.Path), set)
+	j.Pass, j.Compete, j.StandBack = st.Pass, st.Compete, st.StandBack
+	if a := st.Acquire; a != nil {
+		j.Acquire = &acquireJSON{Resource: a.Resource, Rev: a.Rev, Slots: a.Slots, Idle: a.Idle}
+	}
+	return s.apply(ctx, "apply lease", applyLeaseScript, c, j)
+}
+
+// ApplyResource writes one step of the claimed resource, all or nothing, and raises the claim's version. Errors as for
+// [Store.ApplyLease]; with Unleased also [model.ErrorConflict].
+func (s *Store) ApplyResource(ctx context.Context, c *Claim, st ResourceStep) (Applied, error) {
+	set := map[string]string{}
+	st.fill(set)
+	if st.Paused != nil {
+		set["paused"] = flag(*st.Paused)
+	}
+	if st.Attributes != nil {
+		set["attributes"] = encodeMap(st.Attributes)
+	}
+	if st.Capacity != nil {
+		set["capacity"] = strconv.Itoa(*st.Capacity)
+	}
+	if st.Facts != nil {
+		set["facts"] = *st.Facts
+	}
+	j := c.encode(st.Step, toStringsOf(st.Path), set)
+	j.Unleased, j.Refill = st.Unleased, st.Refill
+	if st.Cascade != "" {
+		cmd := model.Command{
+			Name: model.CommandRelease, Author: model.SystemAuthor, Origin: model.Origin{Via: model.ViaWorker}, Reason: st.Cascade,
+		}
+		j.Cascade = &cascadeJSON{
+			States: commandable(model.KindLease), ID: model.NewID(), Text: sentText(cmd),
+			Rest: rest(sentRecord{Command: cmd.Name, Author: cmd.Author, Origin: cmd.Origin, Reason: cmd.Reason}),
+		}
+	}
+	return s.apply(ctx, "apply resource", applyResourceScript, c, j)
+}
+
+func (s *Store) apply(ctx context.Context, op string, script *redis.Script, c *Claim, j stepJSON) (Applied, error) {
+	reply, err := s.run(ctx, op, script, []string{objectKey(c.Ref)}, c.Ref.ID, mustJSON(j))
+	if err != nil {
+		return Applied{}, err
+	}
+	return s.applied(op, c, j, reply)
+}
+
+func (s *Store) applied(op string, c *Claim, j stepJSON, reply []any) (Applied, error) {
+	if err := stepError(toString(reply[0])); err != nil {
+		return Applied{}, fmt.Errorf("%s %s: %w", op, c.Ref, err)
+	}
+	c.version++
+	if len(j.Path) > 0 {
+		c.status = j.Path[len(j.Path)-1]
+	}
+	end := toString(reply[1])
+	return Applied{Done: end == "done", Again: end == "again", Wake: s.toRefs(c.Ref.Namespace, reply[2:])}, nil
+}
+
+// stepError maps the codes of the apply scripts.
+func stepError(code string) error {
+	switch code {
+	case "ok", "repeat":
+		return nil
+	case "stale":
+		return model.ErrStaleWriter
+	case "unusable":
+		return model.ErrResourceUnusable
+	case "changed":
+		return model.ErrBlueprintChanged
+	case "held":
+		return model.ErrSlotHeld
+	case "limit":
+		return model.ErrLimitReached
+	case "pending":
+		return errAllocationPending
+	case "leased":
+		return ErrLeased
+	case "more":
+		return ErrMoreCommands
+	}
+	return model.Errorf(model.ErrorInternal, "the script answered %q", code)
+}
+
+func toStringsOf[S ~string](list []S) []string {
+	out := make([]string, len(list))
+	for i, x := range list {
+		out[i] = string(x)
+	}
+	return out
+}

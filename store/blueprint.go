@@ -1,0 +1,118 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"drydock/model"
+)
+
+// blueprintRecord is a blueprint as it is stored. The script adds rev, created_ms, token and updated_ms in front.
+type blueprintRecord struct {
+	Rev       int64           `json:"rev,omitempty"`
+	CreatedMS int64           `json:"created_ms,omitempty"`
+	UpdatedMS int64           `json:"updated_ms,omitempty"`
+	Kind      string          `json:"kind"`
+	Type      string          `json:"type"`
+	Limit     int             `json:"limit"`
+	Enabled   bool            `json:"enabled"`
+	Config    json.RawMessage `json:"config"`
+}
+
+func decodeBlueprint(ns, name, record string) (*model.Blueprint, error) {
+	var r blueprintRecord
+	if err := json.Unmarshal([]byte(record), &r); err != nil {
+		return nil, &model.Error{Kind: model.ErrorInternal, Message: "unreadable record of blueprint " + name, Cause: err}
+	}
+	return &model.Blueprint{
+		Namespace: ns, Name: name, Kind: r.Kind, Type: r.Type, Limit: r.Limit, Enabled: r.Enabled, Config: r.Config,
+		Rev: r.Rev, CreatedAt: millis(r.CreatedMS), UpdatedAt: millis(r.UpdatedMS),
+	}, nil
+}
+
+// PutBlueprint declares a blueprint, which has been checked, and wakes leases that wait for its type. created reports that
+// there was none of this name. Errors: [model.ErrorConflict] when kind or type would change under live resources,
+// [model.ErrorUnavailable], [model.ErrorUnknown].
+func (s *Store) PutBlueprint(ctx context.Context, bp *model.Blueprint) (stored *model.Blueprint, created bool, wake []model.Ref, err error) {
+	if err := s.announce(ctx, bp.Namespace); err != nil {
+		return nil, false, nil, err
+	}
+	config := bp.Config
+	if len(config) == 0 {
+		config = json.RawMessage("{}")
+	}
+	record := blueprintRecord{Kind: bp.Kind, Type: bp.Type, Limit: bp.Limit, Enabled: bp.Enabled, Config: config}
+	reply, err := s.write(ctx, "put blueprint", putBlueprintScript, []string{blueprintsKey(bp.Namespace)},
+		bp.Name, bp.Kind, bp.Type, model.NewID(), rest(record))
+	if err != nil {
+		return nil, false, nil, err
+	}
+	if toInt(reply[0]) == -1 {
+		return nil, false, nil, model.Errorf(model.ErrorConflict,
+			"kind and type cannot change while the blueprint has resources; release them first")
+	}
+	stored, err = decodeBlueprint(bp.Namespace, bp.Name, toString(reply[1]))
+	return stored, toInt(reply[0]) == 1, s.toRefs(bp.Namespace, reply[2:]), err
+}
+
+// Blueprint reads a blueprint. Errors: [model.ErrBlueprintNotFound], [model.ErrorUnavailable].
+func (s *Store) Blueprint(ctx context.Context, ns, name string) (*model.Blueprint, error) {
+	record, err := s.rdb.HGet(ctx, blueprintsKey(ns), name).Result()
+	if errors.Is(err, redis.Nil) {
+		return nil, model.ErrBlueprintNotFound
+	}
+	if err != nil {
+		return nil, translate("read blueprint", err)
+	}
+	return decodeBlueprint(ns, name, record)
+}
+
+// Blueprints lists the blueprints of a namespace by name.
+func (s *Store) Blueprints(ctx context.Context, ns string) ([]*model.Blueprint, error) {
+	records, err := s.rdb.HGetAll(ctx, blueprintsKey(ns)).Result()
+	if err != nil {
+		return nil, translate("list blueprints", err)
+	}
+	list := make([]*model.Blueprint, 0, len(records))
+	for name, record := range records {
+		bp, err := decodeBlueprint(ns, name, record)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, bp)
+	}
+	slices.SortFunc(list, func(a, b *model.Blueprint) int { return strings.Compare(a.Name, b.Name) })
+	return list, nil
+}
+
+// BlueprintsRev returns a number that rises with each change of a namespace's blueprints.
+func (s *Store) BlueprintsRev(ctx context.Context, ns string) (int64, error) {
+	rev, err := s.rdb.Get(ctx, blueprintsRevKey(ns)).Int64()
+	if errors.Is(err, redis.Nil) {
+		return 0, nil
+	}
+	return rev, translate("read blueprints revision", err)
+}
+
+// DeleteBlueprint removes a blueprint. Errors: [model.ErrBlueprintNotFound], [model.ErrorConflict] while it has resources,
+// [model.ErrorUnavailable].
+func (s *Store) DeleteBlueprint(ctx context.Context, ns, name string) error {
+	args := append(s.head(), name, model.NewID())
+	code, err := deleteBlueprintScript.Run(ctx, s.rdb, []string{blueprintsKey(ns)}, args...).Int()
+	switch {
+	case err != nil:
+		return translate("delete blueprint", err)
+	case code == 0:
+		return model.ErrBlueprintNotFound
+	case code == -1:
+		return fmt.Errorf("delete blueprint %s: %w", name, model.Errorf(model.ErrorConflict,
+			"the blueprint still has resources; release them first"))
+	}
+	return nil
+}

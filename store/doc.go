@@ -1,0 +1,24 @@
+// Package store is the domain in Redis: the keys, the Lua scripts, and one Go method per script. Only it and package
+// locks send Redis commands.
+//
+// Redis holds the truth. Everything that must change together changes in one script, and every script makes all its
+// checks before its first write, because Redis does not roll back. A script may run twice with the same arguments
+// (go-redis sends a write again when its reply is lost), so the second run recognises its own writer, version, command id
+// or token, changes nothing, and answers as the first did.
+//
+// Objects are written in three ways only:
+//
+//   - [Store.CreateLease] and [Store.CreateResource] make them, once;
+//   - [Store.Send] puts a command on their queue, for anybody at any time;
+//   - [Store.Claim] takes the pen, [Store.ApplyLease] and [Store.ApplyResource] write with it, [Store.Finish] puts it
+//     down. A write shows the writer and the version its run read; when either has moved on, it is refused with
+//     [model.ErrStaleWriter] and has changed nothing.
+//
+// Besides the pen, others may touch a few fields of an object that are counters and flags, never its state: "woken" (a task
+// is on its way), "releases" (how many waiting commands take the object back), "idle" (when the last lease left a resource).
+//
+// Every object that is owed an update is in the wake index, scored by when. Methods that wake objects return them; the
+// caller enqueues their tasks. If it dies first, [Store.Due] finds them when the visibility has passed.
+//
+// keys.go lists every key.
+package store

@@ -1,0 +1,164 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"drydock/model"
+)
+
+// Durability is what an accepted write has reached before it is acknowledged.
+type Durability struct {
+	// Local: the server's append-only file has been synced.
+	Local bool
+	// Replicas: so many replicas have the write in memory.
+	Replicas int
+	// Timeout bounds the wait. Default 1 s.
+	Timeout time.Duration
+}
+
+// Memory is the level that waits for nothing: the write is in the server's memory, and in its files as the server's own
+// settings have it.
+var Memory = Durability{}
+
+// ParseDurability reads "memory", "local" or "replicas:<k>".
+func ParseDurability(s string) (Durability, error) {
+	switch {
+	case s == "" || s == "memory":
+		return Memory, nil
+	case s == "local":
+		return Durability{Local: true}, nil
+	case strings.HasPrefix(s, "replicas:"):
+		k, err := strconv.Atoi(strings.TrimPrefix(s, "replicas:"))
+		if err == nil && k >= 1 && k <= 10 {
+			return Durability{Replicas: k}, nil
+		}
+	}
+	return Memory, model.Invalid("durability", "%s is not one of memory, local, replicas:<1 to 10>", model.Quote(s))
+}
+
+// String is the inverse of ParseDurability.
+func (d Durability) String() string {
+	switch {
+	case d.Replicas > 0:
+		return fmt.Sprintf("replicas:%d", d.Replicas)
+	case d.Local:
+		return "local"
+	}
+	return "memory"
+}
+
+// errNotDurable is the answer when the write happened but did not reach the level in time.
+func errNotDurable(level Durability, cause error) error {
+	return &model.Error{
+		Kind:    model.ErrorUnknown,
+		Message: fmt.Sprintf("the write did not reach durability level %s in time: its outcome is unknown, send it again with the same Idempotency-Key", level),
+		Cause:   cause,
+	}
+}
+
+// write runs a script whose effects a caller will be told are safe.
+func (s *Store) write(ctx context.Context, op string, script *redis.Script, keys []string, args ...any) ([]any, error) {
+	level := s.cfg.Durability
+	if level == Memory {
+		return s.run(ctx, op, script, keys, args...)
+	}
+	node, err := s.nodeFor(ctx, keys[0])
+	if err != nil {
+		return nil, translate(op, err)
+	}
+	reply, synced, err := runAndSync(ctx, node, level, script, keys, append(s.head(), args...))
+	if err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") {
+		// EVALSHA does not fall back to EVAL inside a pipeline.
+		if err := script.Load(ctx, node).Err(); err != nil {
+			return nil, translate(op, err)
+		}
+		reply, synced, err = runAndSync(ctx, node, level, script, keys, append(s.head(), args...))
+	}
+	if err != nil {
+		return nil, translate(op, err)
+	}
+	if synced != nil {
+		return nil, fmt.Errorf("%s: %w", op, errNotDurable(level, synced))
+	}
+	return reply, nil
+}
+
+// runAndSync runs a script and waits, on one connection: WAIT and WAITAOF speak of their own connection's last write. The
+// extra SET makes sure that there is one, also when the script finds its work done and writes nothing.
+func runAndSync(
+	ctx context.Context, node *redis.Client, level Durability, script *redis.Script, keys []string, args []any,
+) (reply []any, synced, err error) {
+	timeout := level.Timeout
+	if timeout == 0 {
+		timeout = time.Second
+	}
+	var run, wait *redis.Cmd
+	_, execErr := node.Pipelined(ctx, func(p redis.Pipeliner) error {
+		run = script.EvalSha(ctx, p, keys, args...)
+		p.Set(ctx, hashTagOf(keys[0])+"barrier", 1, time.Minute)
+		if level.Replicas > 0 {
+			wait = p.Do(ctx, "WAIT", level.Replicas, timeout.Milliseconds())
+		} else {
+			wait = p.Do(ctx, "WAITAOF", 1, 0, timeout.Milliseconds())
+		}
+		return nil
+	})
+	if err := run.Err(); err != nil {
+		return nil, nil, err
+	}
+	if reply, err = run.Slice(); err != nil {
+		return nil, nil, err
+	}
+	if err := wait.Err(); err != nil {
+		return reply, errors.Join(err, execErr), nil
+	}
+	var reached int64
+	if level.Replicas > 0 {
+		reached, _ = wait.Int64()
+	} else if counts, _ := wait.Int64Slice(); len(counts) > 0 {
+		reached = counts[0]
+	}
+	if want := int64(max(1, level.Replicas)); reached < want {
+		return reply, fmt.Errorf("%d of %d acknowledged", reached, want), nil
+	}
+	return reply, nil, nil
+}
+
+// hashTagOf returns the key's prefix up to and with its hash tag.
+func hashTagOf(key string) string { return key[:strings.Index(key, "}:")+2] }
+
+// nodeFor returns the client of the one server that holds a key.
+func (s *Store) nodeFor(ctx context.Context, key string) (*redis.Client, error) {
+	switch c := s.rdb.(type) {
+	case *redis.Client:
+		return c, nil
+	case *redis.ClusterClient:
+		return c.MasterForKey(ctx, key)
+	}
+	return nil, fmt.Errorf("durability %s needs a single server, Sentinel or Cluster client, not %T", s.cfg.Durability, s.rdb)
+}
+
+// CheckDurability reports whether the server can give the level in use. Errors: [model.ErrorInvalid] when it cannot,
+// [model.ErrorUnavailable] when it does not answer.
+func (s *Store) CheckDurability(ctx context.Context) error {
+	if !s.cfg.Durability.Local {
+		return nil
+	}
+	node, err := s.nodeFor(ctx, prefix("default"))
+	if err != nil {
+		return err
+	}
+	// WAITAOF is refused as unknown before Redis 7.2, and by a server without an append-only file.
+	err = node.Do(ctx, "WAITAOF", 1, 0, 1).Err()
+	if _, ok := errors.AsType[redis.Error](err); ok && !transient(err.Error()) {
+		return model.Invalid("durability", "local needs WAITAOF (Redis 7.2 or newer) and appendonly yes; the server says: %s", err)
+	}
+	return translate("check durability", err)
+}

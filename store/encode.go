@@ -1,0 +1,182 @@
+package store
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"drydock/model"
+)
+
+// mustJSON encodes values of our own types, which cannot fail.
+func mustJSON(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(fmt.Sprintf("encode %T: %v", v, err))
+	}
+	return string(b)
+}
+
+// rest encodes v as a JSON object without its opening brace: the scripts put an instant in front of it.
+func rest(v any) string { return mustJSON(v)[1:] }
+
+func encodeMap(m map[string]string) string {
+	if len(m) == 0 {
+		return ""
+	}
+	return mustJSON(m)
+}
+
+func encodeList(l []string) string {
+	if len(l) == 0 {
+		return ""
+	}
+	return mustJSON(l)
+}
+
+func decodeMap(s string) map[string]string {
+	m := map[string]string{}
+	if s != "" {
+		_ = json.Unmarshal([]byte(s), &m)
+	}
+	return m
+}
+
+func decodeList(s string) []string {
+	var l []string
+	if s != "" {
+		_ = json.Unmarshal([]byte(s), &l)
+	}
+	return l
+}
+
+// shapeOf names what a request asks for: leases of one shape can take the same resources.
+func shapeOf(attributes map[string]string, blueprints []string) string {
+	names := slices.Clone(blueprints)
+	slices.Sort(names)
+	sum := sha256.Sum256([]byte(mustJSON([]any{attributes, names})))
+	return hex.EncodeToString(sum[:8])
+}
+
+func decodeWork(f map[string]string) model.Work {
+	version, _ := strconv.ParseInt(f["version"], 10, 64)
+	failures, _ := strconv.Atoi(f["failures"])
+	return model.Work{
+		Writer: f["writer"], Version: version, Slots: decodeList(f["slots"]),
+		Hook: f["hook"], Failures: failures, EndedAt: parseMillis(f["ended"]),
+	}
+}
+
+// checkSchema refuses objects that a newer Drydock wrote: reading them by guess could show or do the wrong thing.
+func checkSchema(f map[string]string) error {
+	v, err := strconv.Atoi(f["schema"])
+	if err != nil || v < 1 || v > schemaVersion {
+		return fmt.Errorf("version %q, known is %d: %w", f["schema"], schemaVersion, model.ErrSchemaVersion)
+	}
+	return nil
+}
+
+func decodeLease(ns string, f map[string]string) (*model.Lease, error) {
+	if len(f) == 0 {
+		return nil, model.ErrLeaseNotFound
+	}
+	if err := checkSchema(f); err != nil {
+		return nil, fmt.Errorf("lease %s: %w", f["id"], err)
+	}
+	l := &model.Lease{
+		Ref:  model.LeaseRef(ns, f["id"]),
+		Type: f["type"], Status: model.LeaseState(f["status"]), Releasing: positive(f["releases"]),
+		Resource: f["resource"], Blueprint: f["blueprint"], Owner: f["owner"],
+		Attributes: decodeMap(f["attributes"]), Blueprints: decodeList(f["blueprints"]),
+		Until:     parseMillis(f["until"]),
+		CreatedAt: parseMillis(f["created"]), AcquiredAt: parseMillis(f["acquired"]), ActivatedAt: parseMillis(f["active"]),
+		ReleasedAt: parseMillis(f["released"]), DestroyedAt: parseMillis(f["destroyed"]), UpdatedAt: parseMillis(f["updated"]),
+		Work: model.LeaseWork{Work: decodeWork(f), Allocation: f["allocation"], Reason: f["reason"]},
+	}
+	l.Priority, _ = strconv.Atoi(f["priority"])
+	l.Fence, _ = strconv.ParseInt(f["fence"], 10, 64)
+	l.Work.Order, _ = strconv.ParseFloat(f["order"], 64)
+	if l.Status == model.LeasePending {
+		l.Waiting = &model.Waiting{Reason: l.Work.Reason, Blueprints: decodeList(f["considered"])}
+	}
+	if !l.Status.Valid() {
+		return nil, model.Errorf(model.ErrorInternal, "lease %s has the unknown state %q", l.ID, l.Status)
+	}
+	return l, nil
+}
+
+func decodeResource(ns string, f map[string]string, leases []string) (*model.Resource, error) {
+	if len(f) == 0 {
+		return nil, model.ErrResourceNotFound
+	}
+	if err := checkSchema(f); err != nil {
+		return nil, fmt.Errorf("resource %s: %w", f["id"], err)
+	}
+	r := &model.Resource{
+		Ref:  model.ResourceRef(ns, f["id"]),
+		Name: f["name"], Type: f["type"], Status: model.ResourceState(f["status"]),
+		Releasing: positive(f["releases"]), Paused: f["paused"] == "1", Blueprint: f["blueprint"],
+		Attributes: decodeMap(f["attributes"]), Leases: leases, Until: parseMillis(f["until"]),
+		CreatedAt: parseMillis(f["created"]), ActivatedAt: parseMillis(f["active"]), ReleasedAt: parseMillis(f["released"]),
+		DestroyedAt: parseMillis(f["destroyed"]), UpdatedAt: parseMillis(f["updated"]),
+		Work: model.ResourceWork{Work: decodeWork(f), ForLease: f["for_lease"], Facts: f["facts"]},
+	}
+	r.Capacity, _ = strconv.Atoi(f["capacity"])
+	r.Fence, _ = strconv.ParseInt(f["fence"], 10, 64)
+	if !r.Status.Valid() {
+		return nil, model.Errorf(model.ErrorInternal, "resource %s has the unknown state %q", r.ID, r.Status)
+	}
+	return r, nil
+}
+
+func positive(s string) bool {
+	n, _ := strconv.Atoi(s)
+	return n > 0
+}
+
+// sentRecord is a command as its sender stored it. The script adds sent_ms in front.
+type sentRecord struct {
+	SentMS  int64             `json:"sent_ms,omitempty"`
+	Command model.CommandName `json:"command"`
+	Args    json.RawMessage   `json:"args,omitempty"`
+	Author  string            `json:"author"`
+	Origin  model.Origin      `json:"origin"`
+	Reason  string            `json:"reason,omitempty"`
+}
+
+// outcomeRecord is how a command was consumed. The script adds consumed_ms in front.
+type outcomeRecord struct {
+	ConsumedMS int64         `json:"consumed_ms,omitempty"`
+	Outcome    model.Outcome `json:"outcome"`
+	Detail     string        `json:"detail,omitempty"`
+	Fence      int64         `json:"fence"`
+	Worker     string        `json:"worker"`
+}
+
+func decodeCommand(ref model.Ref, id, sent, outcome string) (*model.Command, error) {
+	var s sentRecord
+	if err := json.Unmarshal([]byte(sent), &s); err != nil {
+		return nil, &model.Error{Kind: model.ErrorInternal, Message: "unreadable record of command " + id, Cause: err}
+	}
+	c := &model.Command{
+		ID: id, Target: ref, Name: s.Command, Args: s.Args, Author: s.Author, Origin: s.Origin, Reason: s.Reason,
+		SentAt: millis(s.SentMS),
+	}
+	if outcome == "" {
+		return c, nil
+	}
+	var o outcomeRecord
+	if err := json.Unmarshal([]byte(outcome), &o); err != nil {
+		return nil, &model.Error{Kind: model.ErrorInternal, Message: "unreadable outcome of command " + id, Cause: err}
+	}
+	c.ConsumedAt, c.Outcome, c.Detail, c.Fence, c.Worker = millis(o.ConsumedMS), o.Outcome, o.Detail, o.Fence, o.Worker
+	return c, nil
+}
+
+// headStart is how much earlier one step of priority makes a lease stand in the queue. Because it is an amount of time,
+// nobody is starved: whoever has waited long enough stands before every newcomer, whatever its priority.
+const headStart = 5 * time.Minute

@@ -1,0 +1,75 @@
+package store
+
+import (
+	"drydock/model"
+)
+
+// Keys of namespace ns start with "drydock:{ns}:", so that all of them share one hash tag, one Cluster slot, and one
+// script can change any of them together. Names are checked (model.CheckName) before they come here: none holds a brace.
+//
+//	lease:<id>, resource:<id>          hash    the object
+//	<object>:commands                  list    ids of waiting commands, oldest first
+//	<object>:records                   hash    <cid> → command as sent, <cid>:outcome → how it was consumed
+//	<object>:history                   list    ids of consumed commands, oldest first
+//	<object>:log                       stream  steps of the object's life
+//	lease:<id>:data                    string  the holder's notes
+//	resource:<id>:leases               zset    leases that have a place on it
+//	leases, resources                  zset    all ids (score 0: sorted by id, which is by creation)
+//	leases:<status>, resources:<status>, leases:by-{type,owner,resource}:<x>, resources:by-{type,blueprint}:<x>   zset   indexes
+//	slot:<key>                         string  the object that holds the slot lock
+//	free:<type>                        zset    resources with room, least loaded first, then longest idle
+//	waiting:<type>                     zset    waiting leases by order
+//	waiting:<type>:shapes              zset    requirements by the order of their first lease
+//	waiting:<type>:shape:<shape>       zset    waiting leases that ask for the same and would take anything now
+//	wake                               zset    objects that are owed an update, by when
+//	busy                               hash    how often in a row an object's lock was found busy
+//	blueprints, blueprints:rev(s)      hash, counter, hash   declarations, their count, the revision of each
+//	blueprint:<name>:resources         zset    its resources that are not destroyed
+//	idem:<key>                         hash    requests with an idempotency key, for a day
+//	done:<token>                       string  calls done, for a minute
+//	events                             stream  which objects changed
+//
+// drydock:namespaces (set) lists the namespaces; it is the one key outside of them.
+const namespacesKey = "drydock:namespaces"
+
+func prefix(ns string) string { return "drydock:{" + ns + "}:" }
+
+func objectKey(ref model.Ref) string {
+	return prefix(ref.Namespace) + string(ref.Kind) + ":" + ref.ID
+}
+
+func commandsKey(ref model.Ref) string { return objectKey(ref) + ":commands" }
+func recordsKey(ref model.Ref) string  { return objectKey(ref) + ":records" }
+func historyKey(ref model.Ref) string  { return objectKey(ref) + ":history" }
+func logKey(ref model.Ref) string      { return objectKey(ref) + ":log" }
+func dataKey(ref model.Ref) string     { return objectKey(ref) + ":data" }
+
+func resourceLeasesKey(ns, id string) string { return prefix(ns) + "resource:" + id + ":leases" }
+
+func pluralKey(ns string, k model.Kind) string { return prefix(ns) + string(k) + "s" }
+
+func statusKey(ns string, k model.Kind, status string) string {
+	return pluralKey(ns, k) + ":" + status
+}
+
+func byKey(ns string, k model.Kind, what, value string) string {
+	return pluralKey(ns, k) + ":by-" + what + ":" + value
+}
+
+func slotKey(ns, key string) string         { return prefix(ns) + "slot:" + key }
+func freeKey(ns, typ string) string         { return prefix(ns) + "free:" + typ }
+func waitingKey(ns, typ string) string      { return prefix(ns) + "waiting:" + typ }
+func shapesKey(ns, typ string) string       { return waitingKey(ns, typ) + ":shapes" }
+func shapeKey(ns, typ, shape string) string { return waitingKey(ns, typ) + ":shape:" + shape }
+func wakeKey(ns string) string              { return prefix(ns) + "wake" }
+func blueprintsKey(ns string) string        { return prefix(ns) + "blueprints" }
+func blueprintsRevKey(ns string) string     { return prefix(ns) + "blueprints:rev" }
+func idemKey(ns, key string) string         { return prefix(ns) + "idem:" + key }
+func eventsKey(ns string) string            { return prefix(ns) + "events" }
+
+func blueprintResourcesKey(ns, name string) string {
+	return prefix(ns) + "blueprint:" + name + ":resources"
+}
+
+// LockKey names the object lock of an object. On the data Redis it lives beside the object.
+func LockKey(ref model.Ref) string { return prefix(ref.Namespace) + "lock:" + ref.Member() }

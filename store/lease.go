@@ -1,0 +1,151 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/redis/go-redis/v9"
+
+	"drydock/model"
+)
+
+// CreateLease queues a lease under an id of [model.NewID] and wakes its update. n has been checked. A repeated id or
+// idempotency key changes nothing and returns what the first call made. Errors: [model.ErrorMismatch] when the key belongs
+// to another request, [model.ErrorUnavailable], [model.ErrorUnknown].
+func (s *Store) CreateLease(ctx context.Context, ns, id string, n model.NewLease, idem model.Idempotency) (model.Created, error) {
+	if err := s.announce(ctx, ns); err != nil {
+		return model.Created{}, err
+	}
+	ref := model.LeaseRef(ns, id)
+	shape := shapeOf(n.Attributes, n.Blueprints)
+	args := []any{
+		id, n.Type, shape, int64(n.Priority) * headStart.Milliseconds(), n.TTL.Milliseconds(),
+		n.Owner, string(n.Data), hashKey(idem.Key), idem.Fingerprint, idempotencyWindow.Milliseconds(),
+		"schema", schemaVersion, "id", id, "type", n.Type, "status", string(model.LeasePending), "owner", n.Owner,
+		"attributes", encodeMap(n.Attributes), "blueprints", encodeList(n.Blueprints), "priority", n.Priority,
+		"shape", shape, "version", 0, "fence", 0, "releases", 0,
+	}
+	if !n.Until.IsZero() {
+		args = append(args, "until", n.Until.UnixMilli())
+	}
+	reply, err := s.write(ctx, "create lease", createLeaseScript, []string{objectKey(ref)}, args...)
+	if err != nil {
+		return model.Created{}, err
+	}
+	code := toInt(reply[0])
+	if code == -1 {
+		return model.Created{}, errKeyReused
+	}
+	lease, err := shownLease(ns, reply[2])
+	return model.Created{
+		Lease: lease, Repeat: code == 0, Answer: decodeAnswer(toString(reply[1])), Wake: s.toRefs(ns, reply[3:]),
+	}, err
+}
+
+// shownLease reads a lease as the scripts' show() returns it.
+func shownLease(ns string, shown any) (*model.Lease, error) {
+	parts := toSlice(shown)
+	if len(parts) < 3 {
+		return nil, model.ErrLeaseNotFound
+	}
+	l, err := decodeLease(ns, toMap(parts[0]))
+	if err != nil {
+		return nil, err
+	}
+	if data := toString(parts[1]); data != "" {
+		l.Data = json.RawMessage(data)
+	}
+	if l.Waiting != nil {
+		l.Waiting.Position = toInt(parts[2])
+	}
+	return l, nil
+}
+
+// Lease reads a lease. Errors: [model.ErrLeaseNotFound], [model.ErrorUnavailable].
+func (s *Store) Lease(ctx context.Context, ns, id string) (*model.Lease, error) {
+	leases, err := s.readLeases(ctx, ns, []string{id})
+	if err != nil {
+		return nil, err
+	}
+	if len(leases) == 0 {
+		return nil, model.ErrLeaseNotFound
+	}
+	return leases[0], nil
+}
+
+// readLeases reads leases by id and passes over those that are gone.
+func (s *Store) readLeases(ctx context.Context, ns string, ids []string) ([]*model.Lease, error) {
+	pipe := s.rdb.Pipeline()
+	fields := make([]*redis.MapStringStringCmd, len(ids))
+	data := make([]*redis.StringCmd, len(ids))
+	for i, id := range ids {
+		ref := model.LeaseRef(ns, id)
+		fields[i] = pipe.HGetAll(ctx, objectKey(ref))
+		data[i] = pipe.Get(ctx, dataKey(ref))
+	}
+	if err := exec(ctx, "read leases", pipe); err != nil {
+		return nil, err
+	}
+	leases := make([]*model.Lease, 0, len(ids))
+	for i := range ids {
+		if len(fields[i].Val()) == 0 {
+			continue
+		}
+		l, err := decodeLease(ns, fields[i].Val())
+		if err != nil {
+			return nil, err
+		}
+		if d := data[i].Val(); d != "" {
+			l.Data = json.RawMessage(d)
+		}
+		leases = append(leases, l)
+	}
+	return leases, s.fillPositions(ctx, leases)
+}
+
+// fillPositions says where the waiting leases stand.
+func (s *Store) fillPositions(ctx context.Context, leases []*model.Lease) error {
+	pipe := s.rdb.Pipeline()
+	ranks := make([]*redis.IntCmd, len(leases))
+	waiting := false
+	for i, l := range leases {
+		if l.Waiting != nil {
+			ranks[i] = pipe.ZRank(ctx, waitingKey(l.Namespace, l.Type), l.ID)
+			waiting = true
+		}
+	}
+	if !waiting {
+		return nil
+	}
+	if err := exec(ctx, "read positions", pipe); err != nil {
+		return err
+	}
+	for i, l := range leases {
+		if l.Waiting != nil {
+			l.Waiting.Position = ranks[i].Val() + 1
+		}
+	}
+	return nil
+}
+
+// Leases lists leases, newest first. The narrowest index serves the page and the other filters are applied to what it
+// holds, a bounded number at a time, so a page may be shorter than its limit and still have a next one.
+func (s *Store) Leases(ctx context.Context, ns string, f model.LeaseFilter) (model.Page[*model.Lease], error) {
+	index := pluralKey(ns, model.KindLease)
+	switch {
+	case f.Resource != "":
+		index = byKey(ns, model.KindLease, "resource", f.Resource)
+	case f.Owner != "":
+		index = byKey(ns, model.KindLease, "owner", f.Owner)
+	case f.Status != "":
+		index = statusKey(ns, model.KindLease, string(f.Status))
+	case f.Type != "":
+		index = byKey(ns, model.KindLease, "type", f.Type)
+	}
+	return list(ctx, s, index, f.Limit, f.After, func(ids []string) ([]*model.Lease, error) {
+		return s.readLeases(ctx, ns, ids)
+	}, func(l *model.Lease) (string, bool) {
+		return l.ID, (f.Status == "" || l.Status == f.Status) && (f.Type == "" || l.Type == f.Type) &&
+			(f.Resource == "" || l.Resource == f.Resource) && (f.Owner == "" || l.Owner == f.Owner)
+	})
+}

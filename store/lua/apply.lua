@@ -1,0 +1,87 @@
+-- Shared by the apply scripts: the guard in front of every write, and the parts of a step that leases and resources have
+-- in common. A step is the JSON of Go's LeaseStep or ResourceStep.
+
+-- The most commands that one write drains unread when an object is destroyed.
+local MAX_DRAIN = 1000
+
+-- guard decides whether this run may write. Only the writer raises the version, so "mine, and one higher than I read"
+-- means that this very step was applied and its reply was lost.
+local function guard(o, step, key)
+  if o.status == '' or o.writer ~= step.writer then return 'stale' end
+  local version = tonumber(o.version)
+  if version == step.version + 1 then return 'repeat' end
+  if version ~= step.version or o.status ~= step.from then return 'stale' end
+  if step.consume then
+    local heads = redis.call('LRANGE', key .. ':commands', 0, #step.consume - 1)
+    for i, c in ipairs(step.consume) do
+      if heads[i] ~= c.id then return 'stale' end
+    end
+  end
+  local state = step.from
+  for _, to in ipairs(step.path or {}) do
+    if not (TRANSITIONS[state] and TRANSITIONS[state][to]) then return 'transition' end
+    state = to
+  end
+  if state == 'destroyed' then
+    local unread = redis.call('LLEN', key .. ':commands') - #(step.consume or {})
+    if unread > MAX_DRAIN then return 'more' end
+  end
+  return 'ok', state
+end
+
+local function consume_one(key, cid, rest)
+  redis.call('HSET', key .. ':records', cid .. ':outcome', stamp('consumed_ms', rest))
+  redis.call('RPUSH', key .. ':history', cid)
+end
+
+-- consume pops what the step handled and, when the object is destroyed, what nobody read any more.
+local function consume(key, step, state)
+  local releases = 0
+  if step.consume then
+    redis.call('LPOP', key .. ':commands', #step.consume)
+    for _, c in ipairs(step.consume) do
+      consume_one(key, c.id, c.rest)
+      if c.releases then releases = releases + 1 end
+    end
+  end
+  if releases > 0 then redis.call('HINCRBY', key, 'releases', -releases) end
+  if state == 'destroyed' then
+    local unread = redis.call('LPOP', key .. ':commands', MAX_DRAIN)
+    for _, cid in ipairs(unread or {}) do
+      consume_one(key, cid, step.superseded)
+    end
+    redis.call('HSET', key, 'releases', 0)
+  end
+end
+
+-- advance writes the new state, the instants on the way, the step's own fields and the raised version.
+local function advance(key, plural, id, step, state)
+  local fields = {'version', int(step.version + 1), 'updated', int(NOW), 'status', state}
+  for _, to in ipairs(step.path or {}) do
+    if to ~= 'broken' and to ~= 'pending' then
+      fields[#fields + 1] = to
+      fields[#fields + 1] = int(NOW)
+    end
+  end
+  for name, value in pairs(step.set or {}) do
+    fields[#fields + 1] = name
+    fields[#fields + 1] = value
+  end
+  redis.call('HSET', key, unpack(fields))
+  if state ~= step.from then move(plural, id, step.from, state) end
+  for _, entry in ipairs(step.log or {}) do
+    log(key, entry.e, entry.t, entry.c, step.fence, step.worker)
+  end
+end
+
+-- finish takes the object out of `wake`, or leaves it there until the instant it must be looked at again; it does neither
+-- when something came in since the claim, and then the caller runs again.
+local function finish(key, member, at)
+  if redis.call('HGET', key, 'woken') == '1' or redis.call('LLEN', key .. ':commands') > 0 then return 'again' end
+  if at > 0 then
+    redis.call('ZADD', P .. 'wake', int(at), member)
+  else
+    redis.call('ZREM', P .. 'wake', member)
+  end
+  return 'done'
+end

@@ -1,0 +1,48 @@
+-- apply_resource writes one step of a resource: commands consumed, state, the orders to its leases, slot locks, logs and whom
+-- it wakes, all or nothing.
+-- KEYS[1] -> resource:<id>   ARGV[3] -> id   ARGV[4] -> the step, JSON of Go's ResourceStep
+-- Derived: <resource>:commands, :records, :history, :log, :leases, resources:<status>, lease:<id>… of its leases, free:<type>,
+-- slot:<key>, waiting:<type>…, blueprint:<name>:resources, wake, events.
+-- Returns {code, 'done' | 'again' | '', woken…}; code ok, repeat (applied before), stale, transition, more (too many unread commands),
+-- leased (a lease has a place on it, and the step asked for none).
+-- Writes only after all checks pass.
+local id, step = ARGV[3], cjson.decode(ARGV[4])
+local key, member = KEYS[1], 'resource:' .. id
+local o = read(key, 'status', 'writer', 'version', 'type', 'blueprint', 'slots', 'for_lease')
+local code, state = guard(o, step, key)
+if code == 'repeat' then return {code, step.finish and finish(key, member, step.finish) or ''} end
+if code ~= 'ok' then return {code, ''} end
+if step.unleased and redis.call('ZCARD', key .. ':leases') > 0 then return {'leased', ''} end
+
+consume(key, step, state)
+advance(key, 'resources', id, step, state)
+-- A resource's capacity bounds this loop.
+if step.cascade then
+  for i, lease in ipairs(redis.call('ZRANGE', key .. ':leases', 0, -1)) do
+    local status = redis.call('HGET', P .. 'lease:' .. lease, 'status')
+    if status and string.find(step.cascade.states, ',' .. status .. ',', 1, true) then
+      push('lease:' .. lease, step.cascade.id .. string.format('%04d', i), step.cascade.rest, 'release', step.cascade.text, true)
+      owe('lease:' .. lease)
+      tell('lease:' .. lease, 'command-sent', status)
+    end
+  end
+end
+if step.from == 'pending' and state ~= 'pending' and o.for_lease ~= '' then
+  local l = read(P .. 'lease:' .. o.for_lease, 'status', 'type', 'shape', 'order', 'allocation')
+  if l.status == 'pending' and l.allocation == id then
+    compete(o.for_lease, l.type, l.shape, l.order)
+    owe('lease:' .. o.for_lease)
+  end
+end
+if state == 'active' then
+  if step.from ~= state or step.refill then refill(id) else refree(id) end
+else
+  refree(id)
+end
+if state == 'destroyed' then
+  free_slots(member, o.slots)
+  redis.call('ZREM', P .. 'blueprint:' .. o.blueprint .. ':resources', id)
+  wake_heads(o.type)
+end
+tell(member, step.log and step.log[#step.log].e or '', state)
+return {'ok', step.finish and finish(key, member, step.finish) or '', unpack(woken)}

@@ -1,0 +1,41 @@
+-- create_lease queues a lease: the only write of a lease that its requester makes.
+-- KEYS[1] -> lease:<id>
+-- ARGV[3] -> id   ARGV[4] -> type   ARGV[5] -> shape   ARGV[6] -> priority head start in ms   ARGV[7] -> ttl in ms, 0 = none
+-- ARGV[8] -> owner   ARGV[9] -> data   ARGV[10] -> idempotency key, '' = none   ARGV[11] -> its fingerprint
+-- ARGV[12] -> how long the key is remembered, ms   ARGV[13:] -> fields and values of the lease
+-- Derived: leases, leases:pending, leases:by-type:<type>, leases:by-owner:<owner>, waiting:<type>…, idem:<key>, wake, events.
+-- Returns {code, answer, the lease as show() has it, woken…}: code 1 created, 0 it was before, -1 the key belongs to another request.
+-- Writes only after all checks pass.
+local id, rtype, shape, owner, idem = ARGV[3], ARGV[4], ARGV[5], ARGV[8], ARGV[10]
+local member = 'lease:' .. id
+if idem ~= '' then
+  local known = read(P .. 'idem:' .. idem, 'fingerprint', 'id', 'answer')
+  if known.fingerprint ~= '' then
+    if known.fingerprint ~= ARGV[11] then return {-1, '', {}} end
+    return {0, known.answer, show('lease:' .. known.id)}
+  end
+end
+if redis.call('EXISTS', KEYS[1]) == 1 then return {0, '', show(member)} end
+
+local order = int(NOW - tonumber(ARGV[6]))
+local fields = {'created', int(NOW), 'updated', int(NOW), 'order', order}
+if ARGV[7] ~= '0' then
+  fields[#fields + 1] = 'until'
+  fields[#fields + 1] = int(NOW + tonumber(ARGV[7]))
+end
+for i = 13, #ARGV do fields[#fields + 1] = ARGV[i] end
+redis.call('HSET', KEYS[1], unpack(fields))
+if ARGV[9] ~= '' then redis.call('SET', KEYS[1] .. ':data', ARGV[9]) end
+redis.call('ZADD', P .. 'leases', 0, id)
+redis.call('ZADD', P .. 'leases:pending', 0, id)
+redis.call('ZADD', P .. 'leases:by-type:' .. rtype, 0, id)
+if owner ~= '' then redis.call('ZADD', P .. 'leases:by-owner:' .. owner, 0, id) end
+join_queue(id, rtype, shape, order)
+if idem ~= '' then
+  redis.call('HSET', P .. 'idem:' .. idem, 'fingerprint', ARGV[11], 'id', id)
+  redis.call('PEXPIRE', P .. 'idem:' .. idem, ARGV[12])
+end
+log(KEYS[1], 'queued', 'queued for a ' .. rtype)
+owe(member)
+tell(member, 'queued', 'pending')
+return {1, '', show(member), unpack(woken)}

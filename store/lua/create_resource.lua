@@ -1,0 +1,38 @@
+-- create_resource makes a resource for a waiting lease, in one write with the lease's note of it.
+-- KEYS[1] -> resource:<id>   KEYS[2] -> lease:<id> it is made for
+-- ARGV[3] -> resource id   ARGV[4] -> the step, JSON of Go's AllocationStep   ARGV[5:] -> fields and values of the resource
+-- Derived: blueprints:revs, blueprint:<name>:resources, resources, resources:pending, slot:<key>, waiting:<type>…, both logs, wake, events.
+-- Returns {code, 'done' | 'again' | '', woken…}; code ok, repeat, stale, changed (the blueprint is another one), limit, held (a slot lock is),
+-- pending (the lease has an allocation on its way).
+-- Writes only after all checks pass.
+local id, step = ARGV[3], cjson.decode(ARGV[4])
+local lease_key, lease_member, member = KEYS[2], 'lease:' .. step.lease, 'resource:' .. id
+local o = read(lease_key, 'status', 'writer', 'version', 'type', 'shape', 'order', 'allocation')
+local code = guard(o, step, lease_key)
+if code == 'repeat' then return {code, finish(lease_key, lease_member, step.finish)} end
+if code ~= 'ok' then return {code, ''} end
+if o.allocation ~= '' and redis.call('HGET', P .. 'resource:' .. o.allocation, 'status') == 'pending' then return {'pending', ''} end
+if redis.call('HGET', P .. 'blueprints:revs', step.blueprint) ~= int(step.rev) then return {'changed', ''} end
+local siblings = P .. 'blueprint:' .. step.blueprint .. ':resources'
+if step.limit > 0 and redis.call('ZCARD', siblings) >= step.limit then return {'limit', ''} end
+if not slots_free(member, step.slots or {}) then return {'held', ''} end
+
+local fields = {'created', int(NOW), 'updated', int(NOW)}
+for i = 5, #ARGV do fields[#fields + 1] = ARGV[i] end
+redis.call('HSET', KEYS[1], unpack(fields))
+redis.call('ZADD', P .. 'resources', 0, id)
+redis.call('ZADD', P .. 'resources:pending', 0, id)
+redis.call('ZADD', P .. 'resources:by-type:' .. o.type, 0, id)
+redis.call('ZADD', P .. 'resources:by-blueprint:' .. step.blueprint, 0, id)
+redis.call('ZADD', siblings, 0, id)
+for _, slot in ipairs(step.slots or {}) do redis.call('SET', P .. 'slot:' .. slot, member) end
+log(KEYS[1], 'allocated', 'allocated for lease ' .. step.lease, '', step.fence, step.worker)
+owe(member)
+tell(member, 'allocated', 'pending')
+
+advance(lease_key, 'leases', step.lease, step, 'pending')
+-- Until its own resource is ready or dead, the lease does not compete for others' (one allocation at a time).
+stand_back(step.lease, o.type, o.shape)
+pass_on(step.lease, o.type, o.shape, o.order, true)
+tell(lease_member, 'allocated', 'pending')
+return {'ok', finish(lease_key, lease_member, step.finish), unpack(woken)}

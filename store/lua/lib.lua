@@ -1,0 +1,212 @@
+-- Shared head of every script. KEYS[1] is always a key of the namespace; all keys that a script derives start with its
+-- prefix and so share its hash tag (docs/adr/0002). ARGV[1] is the time in ms since the epoch, 0 = the server's own;
+-- ARGV[2] is the visibility in ms: how long an enqueued or claimed object stays out of the sweeper's sight.
+local P = string.match(KEYS[1], '^drydock:{[^}]*}:')
+local NOW = tonumber(ARGV[1])
+if NOW == 0 then
+  local t = redis.call('TIME')
+  NOW = t[1] * 1000 + math.floor(t[2] / 1000)
+end
+local VISIBLE_AT = NOW + tonumber(ARGV[2])
+
+-- How many queues of different requirements one event looks at; the word is passed on by the waiters themselves.
+local MAX_SHAPES = 100
+-- About how many entries a log keeps.
+local LOG_LENGTH, EVENTS_LENGTH = 1000, 10000
+-- One lease on a resource outweighs any instant in the score of the free index: ms since the epoch stay below 1e13.
+local LOAD_WEIGHT = 1e13
+
+local function int(n) return string.format('%.0f', n) end
+
+-- read returns the named fields of a hash as a table; absent ones are ''.
+local function read(key, ...)
+  local names = {...}
+  local values = redis.call('HMGET', key, unpack(names))
+  local t = {}
+  for i, name in ipairs(names) do t[name] = values[i] or '' end
+  return t
+end
+
+local function member_key(member)
+  local kind, id = string.match(member, '^(%a+):(.+)$')
+  return P .. kind .. ':' .. id
+end
+
+-- stamp writes a JSON object whose first field is an instant: rest is the object without its opening brace.
+local function stamp(field, rest) return '{"' .. field .. '":' .. int(NOW) .. ',' .. rest end
+
+-- log appends to the object's own log.
+local function log(key, event, text, command, fence, worker)
+  redis.call('XADD', key .. ':log', 'MAXLEN', '~', LOG_LENGTH, '*', 'e', event, 't', text, 'c', command or '',
+    'f', fence or 0, 'w', worker or '')
+end
+
+-- tell appends to the namespace's events, which readers follow to see that an object has changed.
+local function tell(member, event, status)
+  redis.call('XADD', P .. 'events', 'MAXLEN', '~', EVENTS_LENGTH, '*', 'o', member, 'e', event, 's', status)
+end
+
+-- owe records that an object is owed an update. The objects in `woken` turned their flag on just now: whoever runs the
+-- script enqueues a task for each, and if it dies first, the sweeper does when VISIBLE_AT has passed.
+local woken = {}
+local function owe(member)
+  redis.call('ZADD', P .. 'wake', 'LT', int(VISIBLE_AT), member)
+  local key = member_key(member)
+  if redis.call('HGET', key, 'woken') ~= '1' then
+    redis.call('HSET', key, 'woken', '1')
+    woken[#woken + 1] = member
+  end
+end
+
+-- push stores a command on an object's queue. The caller has checked that the object takes it.
+local function push(member, cid, rest, name, text, releases)
+  local key = member_key(member)
+  redis.call('HSET', key .. ':records', cid, stamp('sent_ms', rest))
+  redis.call('RPUSH', key .. ':commands', cid)
+  if releases then redis.call('HINCRBY', key, 'releases', 1) end
+  log(key, 'command-sent', text, cid)
+end
+
+-- Waiting leases. `waiting:<type>` holds all of them by order. Those that would take anything now also stand in the queue
+-- of their shape (leases that ask for the same), `waiting:<type>:shape:<shape>`, and `waiting:<type>:shapes` holds the
+-- shapes by the order of their first lease.
+local function refresh_shape(rtype, shape)
+  local shapes, queue = P .. 'waiting:' .. rtype .. ':shapes', P .. 'waiting:' .. rtype .. ':shape:' .. shape
+  local head = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
+  if head[1] then redis.call('ZADD', shapes, head[2], shape) else redis.call('ZREM', shapes, shape) end
+end
+
+local function compete(id, rtype, shape, order)
+  redis.call('ZADD', P .. 'waiting:' .. rtype .. ':shape:' .. shape, order, id)
+  refresh_shape(rtype, shape)
+end
+
+local function stand_back(id, rtype, shape)
+  redis.call('ZREM', P .. 'waiting:' .. rtype .. ':shape:' .. shape, id)
+  refresh_shape(rtype, shape)
+end
+
+local function join_queue(id, rtype, shape, order)
+  redis.call('ZADD', P .. 'waiting:' .. rtype, order, id)
+  compete(id, rtype, shape, order)
+end
+
+-- pass_on wakes those who may take what a waiter leaves behind: the first of its own shape and the first of the next.
+local function pass_on(id, rtype, shape, order, left)
+  local shapes, prefix = P .. 'waiting:' .. rtype .. ':shapes', P .. 'waiting:' .. rtype .. ':shape:'
+  if left then
+    local same = redis.call('ZRANGE', prefix .. shape, 0, 0)
+    if same[1] and same[1] ~= id then owe('lease:' .. same[1]) end
+  end
+  local next_shapes = redis.call('ZRANGE', shapes, '(' .. order, '+inf', 'BYSCORE', 'LIMIT', 0, 2)
+  for _, other in ipairs(next_shapes) do
+    if other ~= shape then
+      local head = redis.call('ZRANGE', prefix .. other, 0, 0)
+      if head[1] then owe('lease:' .. head[1]) end
+      return
+    end
+  end
+end
+
+local function leave_queue(id, rtype, shape)
+  redis.call('ZREM', P .. 'waiting:' .. rtype, id)
+  stand_back(id, rtype, shape)
+end
+
+-- wake_heads wakes the first lease of each shape: something has changed that may help anybody.
+local function wake_heads(rtype)
+  local prefix = P .. 'waiting:' .. rtype .. ':shape:'
+  for _, shape in ipairs(redis.call('ZRANGE', P .. 'waiting:' .. rtype .. ':shapes', 0, MAX_SHAPES - 1)) do
+    local head = redis.call('ZRANGE', prefix .. shape, 0, 0)
+    if head[1] then owe('lease:' .. head[1]) end
+  end
+end
+
+-- fits is the part of the blueprint's own check that needs no blueprint: attributes and allowed names.
+local function fits(lease_id, attributes, blueprint)
+  local l = read(P .. 'lease:' .. lease_id, 'attributes', 'blueprints')
+  if l.attributes ~= '' then
+    for name, value in pairs(cjson.decode(l.attributes)) do
+      if attributes[name] ~= value then return false end
+    end
+  end
+  if l.blueprints == '' then return true end
+  for _, name in ipairs(cjson.decode(l.blueprints)) do
+    if name == blueprint then return true end
+  end
+  return false
+end
+
+-- wake_fitting wakes the first waiting leases that fit a resource with room for `room` of them.
+local function wake_fitting(rtype, attributes, blueprint, room)
+  local prefix = P .. 'waiting:' .. rtype .. ':shape:'
+  local shapes = redis.call('ZRANGE', P .. 'waiting:' .. rtype .. ':shapes', 0, MAX_SHAPES)
+  if not shapes[1] then return end
+  attributes = attributes ~= '' and cjson.decode(attributes) or {}
+  for i, shape in ipairs(shapes) do
+    local heads = redis.call('ZRANGE', prefix .. shape, 0, math.min(room, MAX_SHAPES) - 1)
+    if heads[1] and (i > MAX_SHAPES or fits(heads[1], attributes, blueprint)) then
+      for _, id in ipairs(heads) do
+        owe('lease:' .. id)
+        room = room - 1
+      end
+      if room <= 0 then return end
+    end
+  end
+end
+
+-- refree puts a resource in the index of what can be leased, least loaded first, then longest idle, or takes it out; it
+-- returns how many more leases the resource takes.
+local function refree(id)
+  local r = read(P .. 'resource:' .. id, 'status', 'paused', 'releases', 'capacity', 'type')
+  if r.status == '' then return 0 end
+  local load = redis.call('ZCARD', P .. 'resource:' .. id .. ':leases')
+  local room = tonumber(r.capacity) - load
+  if r.status ~= 'active' or r.paused == '1' or (tonumber(r.releases) or 0) > 0 or room <= 0 then
+    redis.call('ZREM', P .. 'free:' .. r.type, id)
+    return 0
+  end
+  redis.call('ZADD', P .. 'free:' .. r.type, int(load * LOAD_WEIGHT + NOW), id)
+  return room
+end
+
+-- refill offers a resource's room to those who wait for it.
+local function refill(id)
+  local room = refree(id)
+  if room > 0 then
+    local r = read(P .. 'resource:' .. id, 'type', 'attributes', 'blueprint')
+    wake_fitting(r.type, r.attributes, r.blueprint, room)
+  end
+end
+
+local function free_slots(member, slots)
+  if slots == '' then return end
+  for _, slot in ipairs(cjson.decode(slots)) do
+    if redis.call('GET', P .. 'slot:' .. slot) == member then redis.call('DEL', P .. 'slot:' .. slot) end
+  end
+end
+
+local function slots_free(member, slots)
+  for _, slot in ipairs(slots) do
+    local owner = redis.call('GET', P .. 'slot:' .. slot)
+    if owner and owner ~= member then return false end
+  end
+  return true
+end
+
+-- move puts an object in the index of its new state.
+local function move(plural, id, from, to)
+  redis.call('ZREM', P .. plural .. ':' .. from, id)
+  redis.call('ZADD', P .. plural .. ':' .. to, 0, id)
+end
+
+-- show returns an object as readers want it: its fields, then for a lease its data and its position in the queue (0 = none), for
+-- a resource its leases.
+local function show(member)
+  local key = member_key(member)
+  local fields = redis.call('HGETALL', key)
+  if string.sub(member, 1, 9) == 'resource:' then return {fields, redis.call('ZRANGE', key .. ':leases', 0, -1)} end
+  local o = read(key, 'status', 'type', 'id')
+  local rank = o.status == 'pending' and redis.call('ZRANK', P .. 'waiting:' .. o.type, o.id)
+  return {fields, redis.call('GET', key .. ':data') or '', rank and rank + 1 or 0}
+end

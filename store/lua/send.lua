@@ -1,0 +1,45 @@
+-- send puts a command on an object's queue.
+-- KEYS[1] -> lease:<id> or resource:<id>
+-- ARGV[3] -> member, "<kind>:<id>"   ARGV[4] -> command id   ARGV[5] -> record without its opening brace   ARGV[6] -> command
+-- ARGV[7] -> text for the log   ARGV[8] -> ",state,state," that take commands   ARGV[9] -> '1' when the command takes the
+-- object back   ARGV[10] -> idempotency key, '' = none   ARGV[11] -> its fingerprint   ARGV[12] -> how long it is remembered, ms
+-- Derived: <object>:commands, :records, :log, idem:<key>, wake, events, free:<type>.
+-- Returns {code, answer, the object as show() has it, {command id, record, outcome} or {}, woken…}: 1 stored, 0 it was before, 2 a release of an object that is released or
+-- destroyed (nothing to do), -1 the key belongs to another request, -2 no such object, -3 the state takes no commands.
+-- Writes only after all checks pass.
+local member, cid, idem = ARGV[3], ARGV[4], ARGV[10]
+local function reply(code, answer, id)
+  local command = {}
+  if id ~= '' then
+    local r = redis.call('HMGET', KEYS[1] .. ':records', id, id .. ':outcome')
+    command = {id, r[1] or '', r[2] or ''}
+  end
+  return {code, answer, show(member), command, unpack(woken)}
+end
+local o = read(KEYS[1], 'status')
+if o.status == '' then return {-2} end
+if idem ~= '' then
+  local known = read(P .. 'idem:' .. idem, 'fingerprint', 'id', 'answer')
+  if known.fingerprint ~= '' then
+    if known.fingerprint ~= ARGV[11] then return {-1} end
+    if known.id == '' then return reply(2, known.answer, '') end
+    return reply(0, known.answer, known.id)
+  end
+end
+if redis.call('HEXISTS', KEYS[1] .. ':records', cid) == 1 then return reply(0, '', cid) end
+local code = 1
+if not string.find(ARGV[8], ',' .. o.status .. ',', 1, true) then
+  if ARGV[6] ~= 'release' then return {-3} end
+  code, cid = 2, ''
+end
+
+if idem ~= '' then
+  redis.call('HSET', P .. 'idem:' .. idem, 'fingerprint', ARGV[11], 'id', cid)
+  redis.call('PEXPIRE', P .. 'idem:' .. idem, ARGV[12])
+end
+if code == 2 then return reply(2, '', '') end
+push(member, cid, ARGV[5], ARGV[6], ARGV[7], ARGV[9] == '1')
+if ARGV[9] == '1' and string.sub(member, 1, 9) == 'resource:' then refree(string.sub(member, 10)) end
+owe(member)
+tell(member, 'command-sent', o.status)
+return reply(1, '', cid)

@@ -1,0 +1,75 @@
+package store
+
+import (
+	"context"
+
+	"github.com/redis/go-redis/v9"
+
+	"drydock/model"
+)
+
+// Resource reads a resource. Errors: [model.ErrResourceNotFound], [model.ErrorUnavailable].
+func (s *Store) Resource(ctx context.Context, ns, id string) (*model.Resource, error) {
+	resources, err := s.readResources(ctx, ns, []string{id})
+	if err != nil {
+		return nil, err
+	}
+	if len(resources) == 0 {
+		return nil, model.ErrResourceNotFound
+	}
+	return resources[0], nil
+}
+
+// shownResource reads a resource as the scripts' show() returns it.
+func shownResource(ns string, shown any) (*model.Resource, error) {
+	parts := toSlice(shown)
+	if len(parts) < 2 {
+		return nil, model.ErrResourceNotFound
+	}
+	return decodeResource(ns, toMap(parts[0]), toStrings(parts[1]))
+}
+
+// readResources reads resources by id and passes over those that are gone.
+func (s *Store) readResources(ctx context.Context, ns string, ids []string) ([]*model.Resource, error) {
+	pipe := s.rdb.Pipeline()
+	fields := make([]*redis.MapStringStringCmd, len(ids))
+	leases := make([]*redis.StringSliceCmd, len(ids))
+	for i, id := range ids {
+		fields[i] = pipe.HGetAll(ctx, objectKey(model.ResourceRef(ns, id)))
+		leases[i] = pipe.ZRange(ctx, resourceLeasesKey(ns, id), 0, -1)
+	}
+	if err := exec(ctx, "read resources", pipe); err != nil {
+		return nil, err
+	}
+	resources := make([]*model.Resource, 0, len(ids))
+	for i := range ids {
+		if len(fields[i].Val()) == 0 {
+			continue
+		}
+		r, err := decodeResource(ns, fields[i].Val(), leases[i].Val())
+		if err != nil {
+			return nil, err
+		}
+		resources = append(resources, r)
+	}
+	return resources, nil
+}
+
+// Resources lists resources, newest first; see [Store.Leases] about short pages.
+func (s *Store) Resources(ctx context.Context, ns string, f model.ResourceFilter) (model.Page[*model.Resource], error) {
+	index := pluralKey(ns, model.KindResource)
+	switch {
+	case f.Blueprint != "":
+		index = byKey(ns, model.KindResource, "blueprint", f.Blueprint)
+	case f.Status != "":
+		index = statusKey(ns, model.KindResource, string(f.Status))
+	case f.Type != "":
+		index = byKey(ns, model.KindResource, "type", f.Type)
+	}
+	return list(ctx, s, index, f.Limit, f.After, func(ids []string) ([]*model.Resource, error) {
+		return s.readResources(ctx, ns, ids)
+	}, func(r *model.Resource) (string, bool) {
+		return r.ID, (f.Status == "" || r.Status == f.Status) && (f.Type == "" || r.Type == f.Type) &&
+			(f.Blueprint == "" || r.Blueprint == f.Blueprint)
+	})
+}

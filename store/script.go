@@ -1,0 +1,93 @@
+package store
+
+import (
+	_ "embed"
+	"fmt"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"drydock/model"
+)
+
+// Every script is one file in lua/, put behind the shared lib.lua. Each file's head says what it does, its keys, its
+// arguments, its answers and what it derives.
+var (
+	//go:embed lua/lib.lua
+	libSource string
+	//go:embed lua/apply.lua
+	applySource string
+	//go:embed lua/finish.lua
+	finishSource string
+	//go:embed lua/create_lease.lua
+	createLeaseSource string
+	//go:embed lua/create_resource.lua
+	createResourceSource string
+	//go:embed lua/send.lua
+	sendSource string
+	//go:embed lua/claim.lua
+	claimSource string
+	//go:embed lua/touch.lua
+	touchSource string
+	//go:embed lua/busy.lua
+	busySource string
+	//go:embed lua/due.lua
+	dueSource string
+	//go:embed lua/apply_lease.lua
+	applyLeaseSource string
+	//go:embed lua/apply_resource.lua
+	applyResourceSource string
+	//go:embed lua/put_blueprint.lua
+	putBlueprintSource string
+	//go:embed lua/delete_blueprint.lua
+	deleteBlueprintSource string
+	//go:embed lua/save_answer.lua
+	saveAnswerSource string
+	//go:embed lua/snapshot.lua
+	snapshotSource string
+)
+
+var (
+	createLeaseScript     = script(createLeaseSource)
+	createResourceScript  = script(leaseTransitions(), applySource, createResourceSource)
+	sendScript            = script(sendSource)
+	claimScript           = script(claimSource)
+	touchScript           = script(touchSource)
+	busyScript            = script(busySource)
+	dueScript             = script(dueSource)
+	finishScript          = script("local TRANSITIONS = {}\n", applySource, finishSource)
+	applyLeaseScript      = script(leaseTransitions(), applySource, applyLeaseSource)
+	applyResourceScript   = script(resourceTransitions(), applySource, applyResourceSource)
+	putBlueprintScript    = script(putBlueprintSource)
+	deleteBlueprintScript = script(deleteBlueprintSource)
+	saveAnswerScript      = script(saveAnswerSource)
+	snapshotScript        = script(snapshotSource)
+)
+
+func script(parts ...string) *redis.Script {
+	return redis.NewScript(libSource + strings.Join(parts, ""))
+}
+
+// leaseTransitions writes the model's table in Lua, so that the guard inside the write is the same as the one in Go.
+func leaseTransitions() string { return transitions(model.LeaseStates(), model.LeaseState.Next) }
+
+func resourceTransitions() string {
+	return transitions(model.ResourceStates(), model.ResourceState.Next)
+}
+
+func transitions[S ~string](states []S, next func(S) []S) string {
+	var b strings.Builder
+	b.WriteString("local TRANSITIONS = {\n")
+	for _, from := range states {
+		fmt.Fprintf(&b, "  %s = {", from)
+		for i, to := range next(from) {
+			if i > 0 {
+				b.WriteString(", ")
+			}
+			fmt.Fprintf(&b, "%s = true", to)
+		}
+		b.WriteString("},\n")
+	}
+	b.WriteString("}\n")
+	return b.String()
+}

@@ -1,0 +1,259 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"drydock/model"
+)
+
+// Verify checks what must hold of a namespace at any time, from nothing but what Redis holds, and returns a sentence for each
+// breach. It reads key by key: on a live system an object may move between two reads, so a breach counts only when it is
+// there twice. It looks at every object: it is for tests and for people, not for a path that is often taken.
+func (s *Store) Verify(ctx context.Context, ns string) ([]string, error) {
+	v := &verifier{ns: ns, status: map[string]string{}, slots: map[string][]string{}}
+	var err error
+	read := func(members map[string]float64, e error) map[string]float64 {
+		if err == nil {
+			err = e
+		}
+		return members
+	}
+	v.wake = read(s.scores(ctx, wakeKey(ns)))
+	for _, k := range model.Kinds() {
+		for id := range read(s.scores(ctx, pluralKey(ns, k))) {
+			if err != nil {
+				return nil, err
+			}
+			if e := s.verifyObject(ctx, v, model.Ref{Namespace: ns, Kind: k, ID: id}); e != nil {
+				return nil, e
+			}
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, member := range v.onDestroyed {
+		if st := v.status[member]; st == string(model.LeaseActive) || st == string(model.LeaseAcquired) {
+			v.breach("%s is %s on a destroyed resource", member, st)
+		}
+	}
+	if err := s.verifyIndexes(ctx, v); err != nil {
+		return nil, err
+	}
+	if err := s.verifySlots(ctx, v); err != nil {
+		return nil, err
+	}
+	slices.Sort(v.problems)
+	return v.problems, nil
+}
+
+type verifier struct {
+	ns       string
+	wake     map[string]float64
+	problems []string
+	// status holds the state of each object, by member.
+	status map[string]string
+	// slots holds the slot keys that live objects say they hold, by owner.
+	slots map[string][]string
+	// onDestroyed are the leases that have a place on a destroyed resource: its grace has elapsed while they cleaned up.
+	onDestroyed []string
+}
+
+func (v *verifier) breach(format string, args ...any) {
+	v.problems = append(v.problems, fmt.Sprintf(format, args...))
+}
+
+func (s *Store) scores(ctx context.Context, key string) (map[string]float64, error) {
+	members, err := s.rdb.ZRangeWithScores(ctx, key, 0, -1).Result()
+	if err != nil {
+		return nil, translate("verify", err)
+	}
+	out := make(map[string]float64, len(members))
+	for _, z := range members {
+		out[toString(z.Member)] = z.Score
+	}
+	return out, nil
+}
+
+func (s *Store) verifyObject(ctx context.Context, v *verifier, ref model.Ref) error {
+	pipe := s.rdb.Pipeline()
+	fields := pipe.HGetAll(ctx, objectKey(ref))
+	waiting := pipe.LRange(ctx, commandsKey(ref), 0, -1)
+	history := pipe.LRange(ctx, historyKey(ref), 0, -1)
+	records := pipe.HGetAll(ctx, recordsKey(ref))
+	leases := pipe.ZRange(ctx, resourceLeasesKey(ref.Namespace, ref.ID), 0, -1)
+	if err := exec(ctx, "verify", pipe); err != nil {
+		return err
+	}
+	f, name := fields.Val(), ref.Member()
+	if f["status"] == "" {
+		v.breach("%s is indexed and does not exist", name)
+		return nil
+	}
+	v.status[name] = f["status"]
+	v.verifyCommands(name, f, waiting.Val(), history.Val(), records.Val())
+	_, inWake := v.wake[name]
+	destroyed := f["status"] == string(model.LeaseDestroyed)
+	if destroyed {
+		if len(waiting.Val()) > 0 {
+			v.breach("%s is destroyed and has %d waiting commands", name, len(waiting.Val()))
+		}
+		for _, id := range leases.Val() {
+			v.onDestroyed = append(v.onDestroyed, "lease:"+id)
+		}
+		return nil
+	}
+	owes := len(waiting.Val()) > 0 || f["woken"] == "1" || f["status"] == "released" || f["status"] == "broken" ||
+		f["status"] == "acquired" || f["status"] == "pending" || parseMillis(f["until"]).Unix() > 0 && f["until"] != "0"
+	if owes && !inWake {
+		v.breach("%s owes an update (status %s, %d commands, woken %q, until %q) and is not in wake",
+			name, f["status"], len(waiting.Val()), f["woken"], f["until"])
+	}
+	v.slots[name] = decodeList(f["slots"])
+	if ref.Kind == model.KindResource {
+		capacity, _ := strconv.Atoi(f["capacity"])
+		if len(leases.Val()) > capacity {
+			v.breach("%s has %d leases and a capacity of %d", name, len(leases.Val()), capacity)
+		}
+		return nil
+	}
+	return s.verifyPlace(ctx, v, name, f)
+}
+
+// verifyPlace checks that a lease that says it is on a resource has its place there.
+func (s *Store) verifyPlace(ctx context.Context, v *verifier, name string, f map[string]string) error {
+	if f["resource"] == "" {
+		return nil
+	}
+	_, err := s.rdb.ZScore(ctx, resourceLeasesKey(v.ns, f["resource"]), f["id"]).Result()
+	if err != nil {
+		v.breach("%s (%s) is on resource %s and has no place there", name, f["status"], f["resource"])
+	}
+	return nil
+}
+
+func (v *verifier) verifyCommands(name string, f map[string]string, waiting, history []string, records map[string]string) {
+	seen := map[string]bool{}
+	for _, cid := range slices.Concat(history, waiting) {
+		if seen[cid] {
+			v.breach("%s: command %s stands in its lists twice", name, cid)
+		}
+		seen[cid] = true
+		if records[cid] == "" {
+			v.breach("%s: command %s has no record", name, cid)
+		}
+	}
+	sent := 0
+	for field := range records {
+		if !strings.HasSuffix(field, ":outcome") {
+			sent++
+		}
+	}
+	if sent != len(seen) {
+		v.breach("%s: %d commands were stored and %d are in its lists", name, sent, len(seen))
+	}
+	for _, cid := range history {
+		if records[cid+":outcome"] == "" {
+			v.breach("%s: command %s was consumed without an outcome", name, cid)
+		}
+	}
+	applied := 0
+	for field, record := range records {
+		cid, ok := strings.CutSuffix(field, ":outcome")
+		if !ok {
+			continue
+		}
+		if slices.Contains(waiting, cid) {
+			v.breach("%s: command %s has an outcome and still waits", name, cid)
+		}
+		c, err := decodeCommand(model.Ref{}, cid, records[cid], record)
+		if err != nil {
+			v.breach("%s: %s", name, err)
+			continue
+		}
+		if c.Outcome == model.OutcomeApplied && takesBack(c.Name) {
+			applied++
+		}
+	}
+	if applied > 2 || applied > 1 && f["status"] != "destroyed" {
+		v.breach("%s: %d release commands were applied", name, applied)
+	}
+	releases, _ := strconv.Atoi(f["releases"])
+	want := 0
+	for _, cid := range waiting {
+		if c, err := decodeCommand(model.Ref{}, cid, records[cid], ""); err == nil && takesBack(c.Name) {
+			want++
+		}
+	}
+	if releases != want {
+		v.breach("%s counts %d waiting releases and has %d", name, releases, want)
+	}
+}
+
+// verifyIndexes checks that each object is in the index of its state and in no other.
+func (s *Store) verifyIndexes(ctx context.Context, v *verifier) error {
+	check := func(k model.Kind, status string) error {
+		indexed, err := s.scores(ctx, statusKey(v.ns, k, status))
+		if err != nil {
+			return err
+		}
+		for id := range indexed {
+			if got := v.status[string(k)+":"+id]; got != status {
+				v.breach("%s:%s is %q and stands in the index of %q", k, id, got, status)
+			}
+		}
+		for member, got := range v.status {
+			id, ok := strings.CutPrefix(member, string(k)+":")
+			if !ok || got != status {
+				continue
+			}
+			if _, ok := indexed[id]; !ok {
+				v.breach("%s is %s and not in that index", member, status)
+			}
+		}
+		return nil
+	}
+	for _, st := range model.LeaseStates() {
+		if err := check(model.KindLease, string(st)); err != nil {
+			return err
+		}
+	}
+	for _, st := range model.ResourceStates() {
+		if err := check(model.KindResource, string(st)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// verifySlots checks that slot locks and the objects that hold them agree, both ways.
+func (s *Store) verifySlots(ctx context.Context, v *verifier) error {
+	held := map[string]string{}
+	scan := s.rdb.Scan(ctx, 0, slotKey(v.ns, "*"), 1000).Iterator()
+	for scan.Next(ctx) {
+		key := strings.TrimPrefix(scan.Val(), slotKey(v.ns, ""))
+		owner, err := s.rdb.Get(ctx, scan.Val()).Result()
+		if err != nil {
+			continue
+		}
+		held[key] = owner
+		if !slices.Contains(v.slots[owner], key) {
+			v.breach("slot %s is held by %s (%s), which does not say so", key, owner, v.status[owner])
+		}
+	}
+	if err := scan.Err(); err != nil {
+		return translate("verify", err)
+	}
+	for member, keys := range v.slots {
+		for _, key := range keys {
+			if held[key] != member {
+				v.breach("%s says it holds slot %s, which is held by %q", member, key, held[key])
+			}
+		}
+	}
+	return nil
+}
