@@ -108,7 +108,7 @@ func (l *Locker) newMutex(key string) *redsync.Mutex {
 	}
 	pools := make([]redsyncredis.Pool, len(l.nodes))
 	for i, pool := range l.nodes {
-		pools[i] = &node{pool, l.cfg.NodeTimeout, make(chan struct{}, 1)}
+		pools[i] = &node{pool: pool, timeout: l.cfg.NodeTimeout, turn: make(chan struct{}, 1)}
 	}
 	return redsync.New(pools...).NewMutex(key, l.options...)
 }

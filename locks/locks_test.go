@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"os/exec"
 	"runtime"
@@ -103,10 +102,10 @@ func wantUnavailable(t testing.TB, locker *locks.Locker, key string) {
 	}
 }
 
-// lockWhenFree tries until it has the lock.
+// lockWhenFree tries until it has the lock, for at most half a minute.
 func lockWhenFree(t testing.TB, locker *locks.Locker, key string) *locks.Lock {
 	t.Helper()
-	for {
+	for begin := time.Now(); ; {
 		lock, err := locker.TryLock(t.Context(), key)
 		if err == nil {
 			t.Cleanup(lock.Unlock)
@@ -114,6 +113,9 @@ func lockWhenFree(t testing.TB, locker *locks.Locker, key string) *locks.Lock {
 		}
 		if !errors.Is(err, locks.ErrBusy) {
 			t.Fatalf("TryLock() = %v, want ErrBusy until it is free", err)
+		}
+		if time.Since(begin) > 30*time.Second {
+			t.Fatalf("TryLock() = %v for half a minute", err)
 		}
 		runtime.Gosched()
 	}
@@ -148,6 +150,17 @@ func exists(t testing.TB, s server, key string) bool {
 		t.Fatal(err)
 	}
 	return n == 1
+}
+
+// awaitKey waits until the key is there or gone: TryLock and Unlock return at a majority, with a call to the slowest node under way.
+func awaitKey(t testing.TB, s server, key string, there bool) {
+	t.Helper()
+	client := redistest.Client(t, s)
+	for begin := time.Now(); client.Exists(t.Context(), key).Val() == 1 != there; {
+		if time.Since(begin) > 20*time.Second {
+			t.Fatalf("the key is there on %s = %v, want %v", s.Addr(), !there, there)
+		}
+	}
 }
 
 func TestLockAndUnlock(t *testing.T) {
@@ -197,7 +210,7 @@ func TestMutualExclusion(t *testing.T) {
 				locker := newLocker(t, cfg, servers...)
 				wg.Go(func() {
 					for range turns {
-						lock := lockWhenFree(t, locker, key)
+						lock := lockWhenFree(t, locker, key) // its Fatal ends this goroutine, and total shows it
 						if n := inside.Add(1); n != 1 {
 							t.Errorf("%d holders at once", n)
 						}
@@ -212,12 +225,7 @@ func TestMutualExclusion(t *testing.T) {
 				t.Errorf("%d turns counted, want %d", total, workers*turns)
 			}
 			for _, s := range servers {
-				// Calls to the slowest node may still be under way.
-				for deadline := time.Now().Add(10 * time.Second); exists(t, s, key); {
-					if time.Now().After(deadline) {
-						t.Fatalf("a key was left behind on %s", s.Addr())
-					}
-				}
+				awaitKey(t, s, key, false)
 			}
 		})
 	}
@@ -414,7 +422,7 @@ func TestTryLockWithAnEndedContext(t *testing.T) {
 	})
 	t.Run("during the call", func(t *testing.T) {
 		client := nodeClient(t, redisServer)
-		client.AddHook(hook(func(cmd redis.Cmder) {
+		client.AddHook(after(func(cmd redis.Cmder) {
 			if cmd.Name() == "set" {
 				cancel()
 			}
@@ -499,10 +507,10 @@ func TestThreeNodes(t *testing.T) {
 	cycle := func(t *testing.T, locker *locks.Locker, key string) {
 		t.Helper()
 		begin := time.Now()
-		lock := mustLock(t, locker, key)
+		lock := lockWhenFree(t, locker, key)
 		wantBusy(t, locker, key)
 		lock.Unlock()
-		mustLock(t, locker, key).Unlock()
+		lockWhenFree(t, locker, key).Unlock()
 		if took := time.Since(begin); took > cfg.NodeTimeout/2 {
 			t.Errorf("it took %v, as long as the node that does not answer", took)
 		}
@@ -561,11 +569,13 @@ func TestThreeNodes(t *testing.T) {
 		t.Parallel()
 		own, servers := start(t, 3)
 		locker := newLocker(t, locks.Config{TTL: time.Second}, servers...)
-		lock := mustLock(t, locker, redistest.Namespace(t))
+		key := redistest.Namespace(t)
+		lock := mustLock(t, locker, key)
+		for _, s := range servers {
+			awaitKey(t, s, key, true)
+		}
 		extended := make(chan struct{}, 100)
 		lock.OnExtend(func(context.Context) { extended <- struct{}{} })
-		// Only after an extension are all three sure to have it: the lock call may have been answered by two.
-		await(t, extended, "extension")
 		own[0].Kill()
 		await(t, extended, "extension")
 		await(t, extended, "extension")
@@ -577,24 +587,106 @@ func TestThreeNodes(t *testing.T) {
 	})
 }
 
-// hook runs after each command.
-type hook func(redis.Cmder)
-
-func (h hook) DialHook(next redis.DialHook) redis.DialHook {
-	return func(ctx context.Context, network, addr string) (net.Conn, error) { return next(ctx, network, addr) }
+// TestSlowNode has a third node whose lock call is on its way until the test lets it go.
+func TestSlowNode(t *testing.T) {
+	t.Parallel()
+	setup := func(t *testing.T) (servers []server, locker *locks.Locker, release func()) {
+		_, servers = start(t, 3)
+		gate := make(chan struct{})
+		nodes := make([]redis.UniversalClient, len(servers))
+		for i, s := range servers {
+			client := nodeClient(t, s)
+			if i == 2 {
+				client.AddHook(before(func(cmd redis.Cmder) {
+					if cmd.Name() == "set" {
+						<-gate
+					}
+				}))
+			}
+			nodes[i] = client
+		}
+		locker, err := locks.New(nodes, locks.Config{TTL: time.Minute, NodeTimeout: 20 * time.Second})
+		if err != nil {
+			t.Fatal(err)
+		}
+		release = sync.OnceFunc(func() { close(gate) })
+		t.Cleanup(release)
+		return servers, locker, release
+	}
+	t.Run("gets the key of a lock that is held", func(t *testing.T) {
+		t.Parallel()
+		servers, locker, release := setup(t)
+		key := redistest.Namespace(t)
+		mustLock(t, locker, key)
+		release()
+		awaitKey(t, servers[2], key, true)
+	})
+	t.Run("keeps no key of a lock that was freed", func(t *testing.T) {
+		t.Parallel()
+		servers, locker, release := setup(t)
+		key, removed := redistest.Namespace(t), removals(t, servers[2])
+		mustLock(t, locker, key).Unlock()
+		release()
+		await(t, removed, "removal of the key")
+		awaitKey(t, servers[2], key, false)
+	})
+	t.Run("keeps no key of a lock that was busy", func(t *testing.T) {
+		t.Parallel()
+		servers, locker, release := setup(t)
+		key, removed := redistest.Namespace(t), removals(t, servers[2])
+		for _, s := range servers[:2] {
+			redistest.Client(t, s).Set(t.Context(), key, "another", 0)
+		}
+		wantBusy(t, locker, key)
+		release()
+		await(t, removed, "removal of the key")
+		awaitKey(t, servers[2], key, false)
+	})
 }
 
-func (h hook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+// removals returns a channel that tells of each key removed on the server.
+func removals(t *testing.T, s server) <-chan *redis.Message {
+	t.Helper()
+	client := redistest.Client(t, s)
+	if err := client.ConfigSet(t.Context(), "notify-keyspace-events", "Eg$").Err(); err != nil {
+		t.Fatal(err)
+	}
+	sub := client.Subscribe(t.Context(), "__keyevent@0__:del")
+	t.Cleanup(func() { _ = sub.Close() })
+	if _, err := sub.Receive(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return sub.Channel()
+}
+
+// before runs before each command.
+type before func(redis.Cmder)
+
+func (b before) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (b before) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		b(cmd)
+		return next(ctx, cmd)
+	}
+}
+
+func (b before) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook { return next }
+
+// after runs after each command.
+type after func(redis.Cmder)
+
+func (a after) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (a after) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		err := next(ctx, cmd)
-		h(cmd)
+		a(cmd)
 		return err
 	}
 }
 
-func (h hook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
-}
+func (a after) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook { return next }
 
 // clocks are two clocks that a test sets.
 type clocks struct {
@@ -658,7 +750,7 @@ func TestTrustedTimeCountsFromBeforeTheCall(t *testing.T) {
 	t.Parallel()
 	slow := func(t *testing.T, call string, by time.Duration, ttl time.Duration) (*locks.Locker, *clocks) {
 		clocks, client := newClocks(), nodeClient(t, redistest.Shared(t))
-		client.AddHook(hook(func(cmd redis.Cmder) {
+		client.AddHook(after(func(cmd redis.Cmder) {
 			if cmd.Name() == call {
 				clocks.advance(by, by)
 			}

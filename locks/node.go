@@ -3,6 +3,7 @@ package locks
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -63,17 +64,17 @@ func checkNodes(nodes []redis.UniversalClient) error {
 	return nil
 }
 
-// node is one Redis as one lock sees it. redsync answers at a majority, cancels the context of the calls to slower nodes, and goes on;
-// three things are put right here, or keys would stay behind on slower nodes until they expire:
-//   - a call that removes or extends the key goes on when redsync has its majority;
-//   - a call waits for the one before it, so that the removal does not overtake the lock call;
-//   - a lock call whose turn comes after redsync went on is dropped.
-//
-// And each call has a time limit of its own; redsync limits only the lock call.
+// node is one Redis as one lock sees it. redsync answers at a majority, cancels the context of the calls to slower nodes, and goes on.
+// Left at that, a lock would be on no more nodes than it must, and keys would stay behind on slow nodes until they expire. So each call
+// here goes on by itself, with a time limit of its own, and
+//   - waits for the one before it, so that a removal does not overtake the lock call;
+//   - is dropped if it is a lock call that has been overtaken all the same.
 type node struct {
 	pool    redsyncredis.Pool
 	timeout time.Duration
-	turn    chan struct{} // holds an element during a call; nil when there is one node, for which redsync always waits
+
+	turn chan struct{} // holds an element during a call; nil when there is one node, for which redsync always waits
+	late bool          // the lock call has been overtaken; guarded by turn
 }
 
 // Get returns a connection for one call.
@@ -89,50 +90,46 @@ type nodeConn struct {
 }
 
 // SetNX is the lock call.
-func (c *nodeConn) SetNX(name, value string, expiry time.Duration) (bool, error) {
-	ctx, cancel := context.WithTimeout(c.ctx, c.node.timeout)
-	defer cancel()
-	conn, err := c.node.begin(ctx)
-	if err != nil {
-		return false, err
-	}
-	defer c.node.end()
-	return conn.SetNX(name, value, expiry)
+func (c *nodeConn) SetNX(name, value string, expiry time.Duration) (ok bool, err error) {
+	err = c.node.call(c.ctx, func(conn redsyncredis.Conn) (err error) {
+		if c.node.late {
+			return errOvertaken
+		}
+		ok, err = conn.SetNX(name, value, expiry)
+		return err
+	})
+	return ok, err
 }
 
 // Eval removes or extends the key, if its value is ours.
-func (c *nodeConn) Eval(script *redsyncredis.Script, keysAndArgs ...any) (any, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.ctx), c.node.timeout)
-	defer cancel()
-	conn, err := c.node.begin(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer c.node.end()
-	return conn.Eval(script, keysAndArgs...)
+func (c *nodeConn) Eval(script *redsyncredis.Script, keysAndArgs ...any) (reply any, err error) {
+	err = c.node.call(c.ctx, func(conn redsyncredis.Conn) (err error) {
+		if c.node.turn != nil {
+			c.node.late = true
+		}
+		reply, err = conn.Eval(script, keysAndArgs...)
+		return err
+	})
+	return reply, err
 }
 
-func (n *node) begin(ctx context.Context) (redsyncredis.Conn, error) {
+var errOvertaken = errors.New("the lock call came too late")
+
+// call makes one call when it is its turn.
+func (n *node) call(ctx context.Context, do func(redsyncredis.Conn) error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), n.timeout)
+	defer cancel()
 	if n.turn != nil {
 		select {
 		case n.turn <- struct{}{}:
+			defer func() { <-n.turn }()
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return ctx.Err()
 		}
 	}
-	err := ctx.Err()
-	if err == nil {
-		var conn redsyncredis.Conn
-		if conn, err = n.pool.Get(ctx); err == nil {
-			return conn, nil
-		}
+	conn, err := n.pool.Get(ctx)
+	if err != nil {
+		return err
 	}
-	n.end()
-	return nil, err
-}
-
-func (n *node) end() {
-	if n.turn != nil {
-		<-n.turn
-	}
+	return do(conn)
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -151,18 +152,16 @@ func runError(ctx context.Context, name string, res Result, err error) error {
 }
 
 // Environment returns the environment of a run: PATH and HOME of the worker, the further variables of the worker that
-// pass names, if they are set, and those of the maps, of which later ones win.
-func Environment(pass []string, maps ...map[string]string) []string {
+// pass names, if they are set, and those of the further maps, of which later ones win.
+func Environment(pass []string, more ...map[string]string) []string {
 	vars := map[string]string{"PATH": "/usr/local/bin:/usr/bin:/bin"}
 	for _, name := range append([]string{"PATH", "HOME"}, pass...) {
 		if value, ok := os.LookupEnv(name); ok {
 			vars[name] = value
 		}
 	}
-	for _, m := range maps {
-		for name, value := range m {
-			vars[name] = value
-		}
+	for _, m := range more {
+		maps.Copy(vars, m)
 	}
 	env := make([]string, 0, len(vars))
 	for name, value := range vars {

@@ -109,7 +109,8 @@ func (s Suite) openIsRepeatable(t *testing.T) {
 		if err != nil {
 			t.Fatalf("Open = %v", err)
 		}
-		if bp.Hooks() == nil || bp.Hooks() != bp.Hooks() {
+		first, again := bp.Hooks(), bp.Hooks()
+		if first == nil || first != again {
 			t.Error("Hooks must be the same, and not nil, during the life of the opened blueprint")
 		}
 	}
@@ -138,7 +139,7 @@ func (s Suite) servedRequestsGetOffers(t *testing.T) {
 				slots[slot] = true
 			}
 			checkOffer(t, offer)
-			if ok, reason := bp.Fits(resource(w, offer, 1), req); !ok {
+			if ok, reason := bp.Fits(resource(w, offer), req); !ok {
 				t.Errorf("offer %s for %v, made real, does not fit it: %s", offer.Name, req.Attributes, reason)
 			}
 			if len(names) == offersLooked {
@@ -181,7 +182,7 @@ func (s Suite) refusedRequestsGetNone(t *testing.T) {
 		}
 		for _, served := range s.Serves {
 			for offer := range bp.Offers(served) {
-				if ok, reason := bp.Fits(resource(w, offer, 1), req); ok || reason == "" {
+				if ok, reason := bp.Fits(resource(w, offer), req); ok || reason == "" {
 					t.Errorf("Fits(%s, %v) = %v, %q, although CanServe says no", offer.Name, req.Attributes, ok, reason)
 				}
 				break
@@ -221,7 +222,7 @@ func (s Suite) policyIsSafeForConcurrentUse(t *testing.T) {
 			for _, req := range append(slices.Clone(s.Serves), s.Refuses...) {
 				bp.CanServe(req)
 				for offer := range bp.Offers(req) {
-					res := resource(w, offer, 1)
+					res := resource(w, offer)
 					bp.Fits(res, req)
 					bp.Slots(res, req)
 					break
@@ -238,7 +239,7 @@ func (s Suite) policyLeavesItsArgumentsAlone(t *testing.T) {
 	bp, w := s.open(t)
 	for _, req := range s.Serves {
 		for offer := range bp.Offers(req) {
-			res := resource(w, offer, 1)
+			res := resource(w, offer)
 			resBefore, reqBefore := *res, req
 			resBefore.Attributes, reqBefore.Attributes = maps.Clone(res.Attributes), maps.Clone(req.Attributes)
 			bp.Fits(res, req)
@@ -377,7 +378,7 @@ func life(t *testing.T, bp blueprints.Blueprint, w World, req model.Request, off
 		offer, _ = out.(blueprints.Offer)
 		checkOffer(t, offer)
 	}
-	res := resource(w, offer, 1)
+	res := resource(w, offer)
 	res.Status = model.ResourcePending
 	change := func(out any) {
 		c, _ := out.(blueprints.Changes)
@@ -435,11 +436,11 @@ func life(t *testing.T, bp blueprints.Blueprint, w World, req model.Request, off
 }
 
 // resource is the offer made real.
-func resource(w World, offer blueprints.Offer, fence int64) *model.Resource {
+func resource(w World, offer blueprints.Offer) *model.Resource {
 	return &model.Resource{
 		Ref:  model.ResourceRef(w.Blueprint.Namespace, model.NewID()),
 		Name: offer.Name, Type: w.Blueprint.Type, Status: model.ResourceActive, Blueprint: w.Blueprint.Name,
-		Attributes: offer.Attributes, Capacity: offer.Capacity, Until: offer.Until, Fence: fence,
+		Attributes: offer.Attributes, Capacity: offer.Capacity, Until: offer.Until, Fence: 1,
 		Work: model.ResourceWork{Facts: offer.Facts},
 	}
 }

@@ -59,9 +59,9 @@ func (w *copies) open(ctx context.Context, res *model.Resource) (*copied, error)
 		err = tryLock(lock)
 	}
 	if err != nil {
-		parent.Close()
+		_ = parent.Close()
 		if lock != nil {
-			lock.Close()
+			_ = lock.Close()
 		}
 		if errors.Is(err, errLocked) {
 			return nil, blueprints.Yield(2*time.Second, "an earlier run is still at work on the copy")
@@ -74,8 +74,8 @@ func (w *copies) open(ctx context.Context, res *model.Resource) (*copied, error)
 // close gives the copy back.
 func (c *copied) close() {
 	unlock(c.lock)
-	c.lock.Close()
-	c.parent.Close()
+	_ = c.lock.Close()
+	_ = c.parent.Close()
 }
 
 // create lays out an empty repository, or what may be kept of the one that is there.

@@ -64,7 +64,7 @@ func (s *sender) Call(ctx context.Context, m *hook.Message, body []byte) ([]byte
 			return nil, err
 		}
 		pause := firstPause << attempt
-		pause += rand.N(pause / 2) //nolint:gosec // spreads retries, protects nothing
+		pause += rand.N(pause / 2)
 		select {
 		case <-ctx.Done():
 		case <-time.After(pause):
@@ -160,7 +160,7 @@ func complaint(raw []byte, secret string) string {
 // parseRetryAfter reads the header's two forms: seconds, or a date; 0 when it is neither.
 func parseRetryAfter(value string, now time.Time) time.Duration {
 	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
-		return time.Duration(seconds) * time.Second //nolint:gosec // 31 bits
+		return time.Duration(seconds) * time.Second
 	}
 	if at, err := http.ParseTime(value); err == nil {
 		return max(0, at.Sub(now))
