@@ -124,7 +124,7 @@ func (k *Lock) Unlock() {
 	k.callMu.Lock()
 	defer k.callMu.Unlock()
 	// A lost lock is freed as well: some nodes may still have it, and only our own value is ever removed.
-	if _, err := k.mutex.UnlockContext(context.WithoutCancel(k.ctx)); err != nil && !lost {
+	if _, err := k.mutex.UnlockContext(k.ctx); err != nil && !lost {
 		k.locker.cfg.Logger.Warn("unlock failed", slog.String("key", k.Key()), slog.Any("error", err))
 	}
 }
@@ -195,7 +195,7 @@ func (k *Lock) extend() {
 
 	cfg := &k.locker.cfg
 	start := cfg.Clocks()
-	_, err := k.mutex.ExtendContext(context.WithoutCancel(k.ctx))
+	_, err := k.mutex.ExtendContext(k.ctx)
 	if cfg.ExtendDone != nil {
 		cfg.ExtendDone(cfg.Clocks().since(start), err)
 	}

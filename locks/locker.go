@@ -108,7 +108,7 @@ func (l *Locker) newMutex(key string) *redsync.Mutex {
 	}
 	pools := make([]redsyncredis.Pool, len(l.nodes))
 	for i, pool := range l.nodes {
-		pools[i] = &node{pool: pool, timeout: l.cfg.NodeTimeout, turn: make(chan struct{}, 1)}
+		pools[i] = &node{pool: pool, timeout: l.cfg.NodeTimeout}
 	}
 	return redsync.New(pools...).NewMutex(key, l.options...)
 }
@@ -125,7 +125,7 @@ func (l *Locker) TryLock(ctx context.Context, key string) (*Lock, error) {
 	}
 	mutex := l.newMutex(key)
 	start := l.cfg.Clocks()
-	if err := mutex.TryLockContext(context.WithoutCancel(ctx)); err != nil {
+	if err := mutex.TryLockContext(ctx); err != nil {
 		return nil, fmt.Errorf("lock %s: %w: %w", key, l.kind(err), err)
 	}
 	k := newLock(ctx, l, mutex, start)

@@ -315,15 +315,20 @@ func TestLostWhenTheKeyIsGone(t *testing.T) {
 			_, servers := start(t, tt.nodes)
 			key := redistest.Namespace(t)
 			told := make(chan error, 10)
-			locker := newLocker(t, locks.Config{
-				TTL:  time.Second,
-				Lost: func(_ string, err error) { told <- err },
-			}, servers...)
+			const ttl = 3 * time.Second
+			locker := newLocker(t, locks.Config{TTL: ttl, Lost: func(_ string, err error) { told <- err }}, servers...)
+			begin := time.Now()
 			lock := mustLock(t, locker, key)
+			for _, s := range servers {
+				awaitKey(t, s, key, true)
+			}
 			for _, s := range servers[:tt.nodes/2+1] {
 				tt.do(t, redistest.Client(t, s), key)
 			}
 			wantLost(t, lock)
+			if took := time.Since(begin); took > ttl*3/4 {
+				t.Errorf("the loss was noticed after %v, want it at the first extension, after %v", took, ttl/3)
+			}
 			if err := await(t, told, "report of the loss"); !errors.Is(err, locks.ErrLost) {
 				t.Errorf("Lost was told %v, want ErrLost", err)
 			}
@@ -467,6 +472,28 @@ func TestHangingRedis(t *testing.T) {
 	if took := time.Since(call); took > 2*nodeTimeout+time.Second {
 		t.Errorf("Unlock took %v, want at most two node timeouts of %v", took, nodeTimeout)
 	}
+}
+
+func TestLostWhileACallHangs(t *testing.T) {
+	t.Parallel()
+	client := nodeClient(t, redistest.Shared(t))
+	hanging, gate := make(chan struct{}, 100), make(chan struct{})
+	client.AddHook(before(func(cmd redis.Cmder) {
+		if cmd.Name() == "evalsha" {
+			hanging <- struct{}{}
+			<-gate // obeys no deadline
+		}
+	}))
+	locker, err := locks.New([]redis.UniversalClient{client}, locks.Config{
+		TTL: 600 * time.Millisecond, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock := mustLock(t, locker, redistest.Namespace(t))
+	t.Cleanup(sync.OnceFunc(func() { close(gate) }))
+	await(t, hanging, "extension")
+	wantLost(t, lock)
 }
 
 func TestExtensionIsTriedAgain(t *testing.T) {
@@ -671,7 +698,9 @@ func (b before) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-func (b before) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook { return next }
+func (b before) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
 
 // after runs after each command.
 type after func(redis.Cmder)
@@ -686,7 +715,9 @@ func (a after) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-func (a after) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook { return next }
+func (a after) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
 
 // clocks are two clocks that a test sets.
 type clocks struct {

@@ -66,7 +66,7 @@ func checkNodes(nodes []redis.UniversalClient) error {
 
 // node is one Redis as one lock sees it. redsync answers at a majority, cancels the context of the calls to slower nodes, and goes on.
 // Left at that, a lock would be on no more nodes than it must, and keys would stay behind on slow nodes until they expire. So each call
-// here goes on by itself, with a time limit of its own, and
+// here goes on by itself, ended by a time limit of its own and not by redsync's context or the caller's, and
 //   - waits for the one before it, so that a removal does not overtake the lock call;
 //   - is dropped if it is a lock call that has been overtaken all the same.
 type node struct {
