@@ -41,13 +41,6 @@ type Blueprint interface {
 	Hooks() *Hooks
 }
 
-// Bounded is implemented by a blueprint that can say how many resources could exist at once at the most, whatever its limit
-// says. When so many exist, the allocator does not ask for offers.
-type Bounded interface {
-	// Supply is that number; it does not change during the life of the opened blueprint.
-	Supply() int
-}
-
 // Offer is a resource that could be made.
 type Offer struct {
 	// Name is unique among the blueprint's live resources.

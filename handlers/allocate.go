@@ -65,6 +65,9 @@ func (r *leaseRun) allocateOnce(ctx context.Context, catalog catalogEntry) (agai
 		return false, err
 	}
 	p := market.choose(req, pending)
+	if p != nil && p.offer != nil {
+		p = market.begun(r.claim.Lease.Work.Hook, p)
+	}
 	switch {
 	case p != nil && p.offer == nil:
 		market.take(p)
@@ -116,9 +119,6 @@ func (r *leaseRun) collectOffers(ctx context.Context, m *market, req model.Reque
 	want = min(want, maxOffers)
 	for _, bp := range usable {
 		if !m.mayMake(bp) {
-			continue
-		}
-		if b, ok := bp.behaviour.(blueprints.Bounded); ok && b.Supply() > 0 && snap.Resources[bp.Name] >= b.Supply() {
 			continue
 		}
 		if err := r.collectFrom(ctx, m, req, bp, int(want)); err != nil {
@@ -205,11 +205,11 @@ func (r *leaseRun) make(ctx context.Context, p *place) (again bool, err error) {
 	id := model.NewID()
 	offer := *p.offer
 	if hooks.Allocate != nil {
-		// A try that failed left the id it used, so that the next one has the same idempotency key.
-		if began, ok := strings.CutPrefix(lease.Work.Hook, "allocate "); ok {
-			id = began
+		// A try that failed left its id and the name of its offer, so that the next one has the same idempotency key.
+		if begun, name, ok := parseAllocation(lease.Work.Hook); ok && name == offer.Name {
+			id = begun
 		}
-		err := r.hook(ctx, work{name: "allocate " + id, key: "allocate/" + id, timeout: hooks.Timeout}, func(ctx context.Context, call blueprints.Call) error {
+		err := r.hook(ctx, work{name: allocationName(id, offer.Name), key: "allocate/" + id, timeout: hooks.Timeout}, func(ctx context.Context, call blueprints.Call) error {
 			made, err := hooks.Allocate(ctx, call, lease.Request(), offer)
 			if err == nil {
 				offer = made
@@ -235,6 +235,17 @@ func (r *leaseRun) make(ctx context.Context, p *place) (again bool, err error) {
 	}
 	r.written(ctx, applied)
 	return applied.Again, nil
+}
+
+// allocationName is what a lease's hook field holds while a resource is allocated for it; parseAllocation is its inverse.
+func allocationName(id, offer string) string { return "allocate " + id + " " + offer }
+
+func parseAllocation(hook string) (id, offer string, ok bool) {
+	rest, ok := strings.CutPrefix(hook, "allocate ")
+	if !ok {
+		return "", "", false
+	}
+	return strings.Cut(rest, " ")
 }
 
 // waiting is why a lease waits.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"iter"
 	"log/slog"
 	"sync"
@@ -69,7 +68,7 @@ func newHarnessOn(t *testing.T, rdb *redis.Client, cfg Config) *harness {
 		kind:  &scriptedKind{hooks: &blueprints.Hooks{}},
 		clock: &fakeClock{now: time.Now().Truncate(time.Millisecond)},
 	}
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	log := slog.New(slog.DiscardHandler)
 	h.store = store.New(rdb, store.Config{Now: h.clock.Now, Logger: log})
 	t.Cleanup(h.store.Close)
 	lockClient := redis.NewClient(&redis.Options{Addr: rdb.Options().Addr, ContextTimeoutEnabled: true, MaxRetries: -1})

@@ -70,7 +70,7 @@ func (u *Updater) runHook(ctx context.Context, lock *locks.Lock, w work, call bl
 		return context.Cause(ctx)
 	case err == nil:
 		return nil
-	case hookCtx.Err() != nil:
+	case hookCtx.Err() != nil && !errors.Is(err, context.Cause(hookCtx)):
 		err = context.Cause(hookCtx)
 	}
 	return &hookError{err}

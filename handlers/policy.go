@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"fmt"
+	"slices"
 
 	"drydock/blueprints"
 	"drydock/model"
@@ -43,15 +44,7 @@ func (p *place) fits(req model.Request) (bool, string) {
 }
 
 func allowed(req model.Request, bp *opened) bool {
-	if len(req.Blueprints) == 0 {
-		return true
-	}
-	for _, name := range req.Blueprints {
-		if name == bp.Name {
-			return true
-		}
-	}
-	return false
+	return len(req.Blueprints) == 0 || slices.Contains(req.Blueprints, bp.Name)
 }
 
 // market is what there is for one request.
@@ -125,6 +118,20 @@ func (m *market) choose(req model.Request, ownPending bool) *place {
 		}
 	}
 	return shared
+}
+
+// begun returns the offer whose allocation was begun and not finished, when it can still be had, and p otherwise.
+func (m *market) begun(hook string, p *place) *place {
+	_, name, ok := parseAllocation(hook)
+	if !ok {
+		return p
+	}
+	for _, o := range m.offers {
+		if o.room > 0 && o.offer.Name == name && o.bp == p.bp {
+			return o
+		}
+	}
+	return p
 }
 
 // take counts a place as taken.

@@ -821,12 +821,12 @@ func TestCrashAtEveryStep(t *testing.T) {
 			h.put("s", "scripted", "host", 1, scriptedConfig{Slots: []string{"port:1"}})
 			mortal := redis.NewClient(h.rdb.Options())
 			mortal.AddHook(crash)
-			real := h.store
+			living := h.store
 			h.store = store.New(mortal, store.Config{Now: h.clock.Now})
 			dying := h.updater
 			h.updater = &Updater{store: h.store, locks: dying.locks, tasks: dying.tasks, catalog: newCatalog(h.store, dying.catalog.registry), cfg: dying.cfg, log: dying.log}
 
-			h.store = real
+			h.store = living
 			id := h.lease(model.NewLease{})
 			h.drain()
 			h.recover(crash, dying)

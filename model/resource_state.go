@@ -56,12 +56,3 @@ func (s ResourceState) Releasable() bool {
 
 // Commandable reports whether s takes commands at all.
 func (s ResourceState) Commandable() bool { return s.Releasable() }
-
-func contains[T comparable](list []T, x T) bool {
-	for _, y := range list {
-		if x == y {
-			return true
-		}
-	}
-	return false
-}

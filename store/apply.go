@@ -50,7 +50,7 @@ func (w *WorkChanges) Progress() {
 	w.Hook, w.Failures = new(string), new(int)
 }
 
-func (w WorkChanges) fill(set map[string]string) {
+func (w *WorkChanges) fill(set map[string]string) {
 	if w.Slots != nil {
 		set["slots"] = encodeList(*w.Slots)
 	}

@@ -17,8 +17,8 @@ import (
 var errKeyReused = model.Errorf(model.ErrorMismatch, "this Idempotency-Key was used for another request within the last day")
 
 // Send puts a command on its target's queue and wakes the target's update. The command has been checked
-// ([model.CheckCommand]); its id is a fresh one of [model.NewID]. A repeated id or idempotency key changes nothing and
-// returns what the first call stored.
+// ([model.CheckCommand]); its id is a fresh one of [model.NewID]. A repeated idempotency key changes nothing and returns what
+// the first call stored; a repeated id is the same call, sent again.
 //
 // A release of an object that is already released or destroyed stores nothing and returns no command. Other errors:
 // [model.ErrorNotFound], [model.ErrorConflict] when the state takes no commands, [model.ErrorMismatch] when the key belongs to
@@ -171,36 +171,37 @@ func (s *Store) Commands(ctx context.Context, ref model.Ref, limit int, after st
 	if limit <= 0 {
 		limit = model.DefaultPageLimit
 	}
-	// One transaction, so that a command that is consumed meanwhile is seen once.
-	var exists, consumed *redis.IntCmd
-	var history, waiting *redis.StringSliceCmd
 	start, err := parseOffset(after)
 	if err != nil {
 		return page, err
 	}
-	_, err = s.rdb.TxPipelined(ctx, func(tx redis.Pipeliner) error {
-		exists = tx.Exists(ctx, objectKey(ref))
-		consumed = tx.LLen(ctx, historyKey(ref))
-		history = tx.LRange(ctx, historyKey(ref), start, start+int64(limit))
-		waiting = tx.LRange(ctx, commandsKey(ref), 0, int64(limit))
-		return nil
-	})
-	if err != nil {
-		return page, translate("list commands", err)
+	// One transaction, so that a command that is consumed meanwhile is seen once. Where the page begins in the queue follows from
+	// how many were consumed, so it is read again until that number stands still; it only grows, so past only falls.
+	var exists, consumed *redis.IntCmd
+	var history, waiting *redis.StringSliceCmd
+	for past := int64(0); ; {
+		_, err = s.rdb.TxPipelined(ctx, func(tx redis.Pipeliner) error {
+			exists = tx.Exists(ctx, objectKey(ref))
+			consumed = tx.LLen(ctx, historyKey(ref))
+			history = tx.LRange(ctx, historyKey(ref), start, start+int64(limit))
+			waiting = tx.LRange(ctx, commandsKey(ref), past, past+int64(limit))
+			return nil
+		})
+		if err != nil {
+			return page, translate("list commands", err)
+		}
+		begin := max(0, start-consumed.Val())
+		if begin == past {
+			break
+		}
+		past = begin
 	}
 	if exists.Val() == 0 {
 		return page, notFound(ref.Kind)
 	}
 	ids := history.Val()
 	if len(ids) <= limit {
-		queue := waiting.Val()
-		if past := start - consumed.Val(); past > 0 {
-			queue, err = s.rdb.LRange(ctx, commandsKey(ref), past, past+int64(limit)).Result()
-			if err != nil {
-				return page, translate("list commands", err)
-			}
-		}
-		ids = slices.Concat(ids, queue)
+		ids = slices.Concat(ids, waiting.Val())
 	}
 	if len(ids) > limit {
 		ids = ids[:limit]

@@ -9,9 +9,9 @@ import (
 	"drydock/model"
 )
 
-// CreateLease queues a lease under an id of [model.NewID] and wakes its update. n has been checked. A repeated id or
-// idempotency key changes nothing and returns what the first call made. Errors: [model.ErrorMismatch] when the key belongs
-// to another request, [model.ErrorUnavailable], [model.ErrorUnknown].
+// CreateLease queues a lease under an id of [model.NewID] and wakes its update. n has been checked. A repeated idempotency
+// key changes nothing and returns what the first call made; a repeated id is the same call, sent again. Errors:
+// [model.ErrorMismatch] when the key belongs to another request, [model.ErrorUnavailable], [model.ErrorUnknown].
 func (s *Store) CreateLease(ctx context.Context, ns, id string, n model.NewLease, idem model.Idempotency) (model.Created, error) {
 	if err := s.announce(ctx, ns); err != nil {
 		return model.Created{}, err

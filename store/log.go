@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -18,7 +19,7 @@ func (s *Store) Log(ctx context.Context, ref model.Ref, limit int, after string)
 	}
 	from := "-"
 	if after != "" {
-		if !validStreamID(after) {
+		if _, ok := streamTime(after); !ok {
 			return page, model.Invalid("after", "is not a cursor of this listing")
 		}
 		from = "(" + after
@@ -43,7 +44,7 @@ func (s *Store) Log(ctx context.Context, ref model.Ref, limit int, after string)
 }
 
 func decodeLogEntry(e redis.XMessage) model.LogEntry {
-	ms, _, _ := cutStreamID(e.ID)
+	ms, _ := streamTime(e.ID)
 	return model.LogEntry{
 		ID: e.ID, At: time.UnixMilli(ms).UTC(), Event: model.EventType(toString(e.Values["e"])), Text: toString(e.Values["t"]),
 		Command: toString(e.Values["c"]), Fence: toInt(e.Values["f"]), Worker: toString(e.Values["w"]),
@@ -123,18 +124,10 @@ func parseOffset(after string) (int64, error) {
 
 func formatOffset(n int64) string { return strconv.FormatInt(n, 10) }
 
-func cutStreamID(id string) (ms, seq int64, ok bool) {
-	for i := range len(id) {
-		if id[i] == '-' {
-			ms, err1 := strconv.ParseInt(id[:i], 10, 64)
-			seq, err2 := strconv.ParseInt(id[i+1:], 10, 64)
-			return ms, seq, err1 == nil && err2 == nil && ms >= 0 && seq >= 0
-		}
-	}
-	return 0, 0, false
-}
-
-func validStreamID(id string) bool {
-	_, _, ok := cutStreamID(id)
-	return ok
+// streamTime returns the milliseconds in a stream id, which tell when the entry was added.
+func streamTime(id string) (ms int64, ok bool) {
+	first, second, found := strings.Cut(id, "-")
+	ms, err1 := strconv.ParseInt(first, 10, 64)
+	_, err2 := strconv.ParseUint(second, 10, 64)
+	return ms, found && err1 == nil && err2 == nil && ms >= 0
 }

@@ -85,21 +85,16 @@ func (s *Store) Namespaces(ctx context.Context) ([]string, error) {
 // announce makes a namespace known to sweepers before anything is written to it. The set is in another Cluster slot, so
 // no script could do this along the way.
 func (s *Store) announce(ctx context.Context, ns string) error {
-	if at, ok := s.announced.Load(ns); ok && time.Since(at.(time.Time)) < announceAgain {
-		return nil
+	if at, ok := s.announced.Load(ns); ok {
+		if t, _ := at.(time.Time); time.Since(t) < announceAgain {
+			return nil
+		}
 	}
 	if err := s.rdb.SAdd(ctx, namespacesKey, ns).Err(); err != nil {
 		return translate("announce namespace", err)
 	}
 	s.announced.Store(ns, time.Now())
 	return nil
-}
-
-func (s *Store) now() time.Time {
-	if s.cfg.Now != nil {
-		return s.cfg.Now()
-	}
-	return time.Now()
 }
 
 // head returns the two arguments that every script begins with.

@@ -38,7 +38,7 @@ func (s *Store) Verify(ctx context.Context, ns string) ([]string, error) {
 	}
 	for _, member := range v.onDestroyed {
 		if st := v.status[member]; st == string(model.LeaseActive) || st == string(model.LeaseAcquired) {
-			v.breach("%s is %s on a destroyed resource", member, st)
+			v.breachf("%s is %s on a destroyed resource", member, st)
 		}
 	}
 	if err := s.verifyIndexes(ctx, v); err != nil {
@@ -63,7 +63,7 @@ type verifier struct {
 	onDestroyed []string
 }
 
-func (v *verifier) breach(format string, args ...any) {
+func (v *verifier) breachf(format string, args ...any) {
 	v.problems = append(v.problems, fmt.Sprintf(format, args...))
 }
 
@@ -91,7 +91,7 @@ func (s *Store) verifyObject(ctx context.Context, v *verifier, ref model.Ref) er
 	}
 	f, name := fields.Val(), ref.Member()
 	if f["status"] == "" {
-		v.breach("%s is indexed and does not exist", name)
+		v.breachf("%s is indexed and does not exist", name)
 		return nil
 	}
 	v.status[name] = f["status"]
@@ -100,7 +100,7 @@ func (s *Store) verifyObject(ctx context.Context, v *verifier, ref model.Ref) er
 	destroyed := f["status"] == string(model.LeaseDestroyed)
 	if destroyed {
 		if len(waiting.Val()) > 0 {
-			v.breach("%s is destroyed and has %d waiting commands", name, len(waiting.Val()))
+			v.breachf("%s is destroyed and has %d waiting commands", name, len(waiting.Val()))
 		}
 		for _, id := range leases.Val() {
 			v.onDestroyed = append(v.onDestroyed, "lease:"+id)
@@ -110,14 +110,14 @@ func (s *Store) verifyObject(ctx context.Context, v *verifier, ref model.Ref) er
 	owes := len(waiting.Val()) > 0 || f["woken"] == "1" || f["status"] == "released" || f["status"] == "broken" ||
 		f["status"] == "acquired" || f["status"] == "pending" || parseMillis(f["until"]).Unix() > 0 && f["until"] != "0"
 	if owes && !inWake {
-		v.breach("%s owes an update (status %s, %d commands, woken %q, until %q) and is not in wake",
+		v.breachf("%s owes an update (status %s, %d commands, woken %q, until %q) and is not in wake",
 			name, f["status"], len(waiting.Val()), f["woken"], f["until"])
 	}
 	v.slots[name] = decodeList(f["slots"])
 	if ref.Kind == model.KindResource {
 		capacity, _ := strconv.Atoi(f["capacity"])
 		if len(leases.Val()) > capacity {
-			v.breach("%s has %d leases and a capacity of %d", name, len(leases.Val()), capacity)
+			v.breachf("%s has %d leases and a capacity of %d", name, len(leases.Val()), capacity)
 		}
 		return nil
 	}
@@ -131,7 +131,7 @@ func (s *Store) verifyPlace(ctx context.Context, v *verifier, name string, f map
 	}
 	_, err := s.rdb.ZScore(ctx, resourceLeasesKey(v.ns, f["resource"]), f["id"]).Result()
 	if err != nil {
-		v.breach("%s (%s) is on resource %s and has no place there", name, f["status"], f["resource"])
+		v.breachf("%s (%s) is on resource %s and has no place there", name, f["status"], f["resource"])
 	}
 	return nil
 }
@@ -140,11 +140,11 @@ func (v *verifier) verifyCommands(name string, f map[string]string, waiting, his
 	seen := map[string]bool{}
 	for _, cid := range slices.Concat(history, waiting) {
 		if seen[cid] {
-			v.breach("%s: command %s stands in its lists twice", name, cid)
+			v.breachf("%s: command %s stands in its lists twice", name, cid)
 		}
 		seen[cid] = true
 		if records[cid] == "" {
-			v.breach("%s: command %s has no record", name, cid)
+			v.breachf("%s: command %s has no record", name, cid)
 		}
 	}
 	sent := 0
@@ -154,11 +154,11 @@ func (v *verifier) verifyCommands(name string, f map[string]string, waiting, his
 		}
 	}
 	if sent != len(seen) {
-		v.breach("%s: %d commands were stored and %d are in its lists", name, sent, len(seen))
+		v.breachf("%s: %d commands were stored and %d are in its lists", name, sent, len(seen))
 	}
 	for _, cid := range history {
 		if records[cid+":outcome"] == "" {
-			v.breach("%s: command %s was consumed without an outcome", name, cid)
+			v.breachf("%s: command %s was consumed without an outcome", name, cid)
 		}
 	}
 	applied := 0
@@ -168,11 +168,11 @@ func (v *verifier) verifyCommands(name string, f map[string]string, waiting, his
 			continue
 		}
 		if slices.Contains(waiting, cid) {
-			v.breach("%s: command %s has an outcome and still waits", name, cid)
+			v.breachf("%s: command %s has an outcome and still waits", name, cid)
 		}
 		c, err := decodeCommand(model.Ref{}, cid, records[cid], record)
 		if err != nil {
-			v.breach("%s: %s", name, err)
+			v.breachf("%s: %s", name, err)
 			continue
 		}
 		if c.Outcome == model.OutcomeApplied && takesBack(c.Name) {
@@ -180,7 +180,7 @@ func (v *verifier) verifyCommands(name string, f map[string]string, waiting, his
 		}
 	}
 	if applied > 2 || applied > 1 && f["status"] != "destroyed" {
-		v.breach("%s: %d release commands were applied", name, applied)
+		v.breachf("%s: %d release commands were applied", name, applied)
 	}
 	releases, _ := strconv.Atoi(f["releases"])
 	want := 0
@@ -190,7 +190,7 @@ func (v *verifier) verifyCommands(name string, f map[string]string, waiting, his
 		}
 	}
 	if releases != want {
-		v.breach("%s counts %d waiting releases and has %d", name, releases, want)
+		v.breachf("%s counts %d waiting releases and has %d", name, releases, want)
 	}
 }
 
@@ -203,7 +203,7 @@ func (s *Store) verifyIndexes(ctx context.Context, v *verifier) error {
 		}
 		for id := range indexed {
 			if got := v.status[string(k)+":"+id]; got != status {
-				v.breach("%s:%s is %q and stands in the index of %q", k, id, got, status)
+				v.breachf("%s:%s is %q and stands in the index of %q", k, id, got, status)
 			}
 		}
 		for member, got := range v.status {
@@ -212,7 +212,7 @@ func (s *Store) verifyIndexes(ctx context.Context, v *verifier) error {
 				continue
 			}
 			if _, ok := indexed[id]; !ok {
-				v.breach("%s is %s and not in that index", member, status)
+				v.breachf("%s is %s and not in that index", member, status)
 			}
 		}
 		return nil
@@ -242,7 +242,7 @@ func (s *Store) verifySlots(ctx context.Context, v *verifier) error {
 		}
 		held[key] = owner
 		if !slices.Contains(v.slots[owner], key) {
-			v.breach("slot %s is held by %s (%s), which does not say so", key, owner, v.status[owner])
+			v.breachf("slot %s is held by %s (%s), which does not say so", key, owner, v.status[owner])
 		}
 	}
 	if err := scan.Err(); err != nil {
@@ -251,7 +251,7 @@ func (s *Store) verifySlots(ctx context.Context, v *verifier) error {
 	for member, keys := range v.slots {
 		for _, key := range keys {
 			if held[key] != member {
-				v.breach("%s says it holds slot %s, which is held by %q", member, key, held[key])
+				v.breachf("%s says it holds slot %s, which is held by %q", member, key, held[key])
 			}
 		}
 	}

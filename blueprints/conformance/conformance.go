@@ -149,9 +149,6 @@ func (s Suite) servedRequestsGetOffers(t *testing.T) {
 		if len(names) == 0 {
 			t.Errorf("Offers(%v) is empty", req.Attributes)
 		}
-		if b, ok := bp.(blueprints.Bounded); ok && len(names) > b.Supply() {
-			t.Errorf("Supply = %d, but Offers(%v) has at least %d", b.Supply(), req.Attributes, len(names))
-		}
 	}
 }
 

@@ -170,9 +170,6 @@ func (w *copies) Offers(req model.Request) iter.Seq[blueprints.Offer] {
 	}
 }
 
-// Supply implements [blueprints.Bounded].
-func (*copies) Supply() int { return blueprints.MaxNumbered }
-
 // Fits implements [blueprints.Blueprint].
 func (*copies) Fits(res *model.Resource, req model.Request) (ok bool, reason string) {
 	if _, reason := targetOf(req.Attributes); reason != "" {

@@ -196,9 +196,6 @@ func (b *opened) Offers(req model.Request) iter.Seq[blueprints.Offer] {
 	}
 }
 
-// Supply implements [blueprints.Bounded].
-func (*opened) Supply() int { return blueprints.MaxNumbered }
-
 // Fits implements [blueprints.Blueprint].
 func (b *opened) Fits(res *model.Resource, req model.Request) (ok bool, reason string) {
 	return blueprints.MatchReason(b.compared(req), res.Attributes)

@@ -201,9 +201,6 @@ func (p *pool) Offers(req model.Request) iter.Seq[blueprints.Offer] {
 	}
 }
 
-// Supply implements [blueprints.Bounded]: disabled hosts count, since their resources live on.
-func (p *pool) Supply() int { return len(p.hosts) }
-
 // Fits implements [blueprints.Blueprint].
 func (p *pool) Fits(res *model.Resource, req model.Request) (ok bool, reason string) {
 	i, declared := p.byName[res.Name]

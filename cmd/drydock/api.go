@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/urfave/cli/v3"
@@ -17,11 +18,9 @@ func apiCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "api",
 		Usage: "serve the HTTP API, Asynqmon and metrics",
-		Flags: append(append([]cli.Flag{
-			o.redisFlag(),
-			o.listenFlag("127.0.0.1:8080", "`ADDR` to serve on"),
-			o.blueprintsFlag(),
-		}, o.commonFlags(10*time.Minute)...), o.apiFlags()...),
+		Flags: slices.Concat([]cli.Flag{
+			o.redisFlag(), o.listenFlag("127.0.0.1:8080", "`ADDR` to serve on"), o.blueprintsFlag(),
+		}, o.apiFlags(), o.blueprintFlags(), o.commonFlags(10*time.Minute)),
 		Action: func(ctx context.Context, _ *cli.Command) error { return runAPI(ctx, &o) },
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/urfave/cli/v3"
@@ -28,14 +29,12 @@ func devCommand() *cli.Command {
 		},
 		o.blueprintsFlag(),
 	}
-	flags = append(flags, o.commonFlags(time.Hour)...)
-	flags = append(flags, o.apiFlags()...)
 	return &cli.Command{
 		Name:  "dev",
 		Usage: "run everything in one process, with a Redis of its own",
 		Description: "Starts a private redis-server with its data in a folder when one is on PATH, otherwise an in-memory look-alike that\n" +
 			"forgets everything; and the API, workers and Asynqmon. Without --blueprints it declares an example pool.",
-		Flags:  append(flags, o.workerFlags()...),
+		Flags:  slices.Concat(flags, o.apiFlags(), o.workerFlags(), o.blueprintFlags(), o.commonFlags(time.Hour)),
 		Action: func(ctx context.Context, cmd *cli.Command) error { return runDev(ctx, &o, cmd.Root().Writer) },
 	}
 }
@@ -95,11 +94,15 @@ func runDev(ctx context.Context, o *options, out io.Writer) error {
 
 // devBlueprints returns what to declare and says where it comes from.
 func devBlueprints(o *options) ([]*model.Blueprint, string, error) {
+	known, err := kinds(o)
+	if err != nil {
+		return nil, "", err
+	}
 	if o.blueprints != "" {
-		bps, err := blueprints.ReadFile(o.blueprints, kinds())
+		bps, err := blueprints.ReadFile(o.blueprints, known)
 		return bps, o.blueprints, err
 	}
-	bps, err := blueprints.Parse(examples.DefaultName, examples.Default(), kinds())
+	bps, err := blueprints.Parse(examples.DefaultName, examples.Default(), known)
 	return bps, "the built-in example", err
 }
 

@@ -38,6 +38,10 @@ type options struct {
 	namespaces       []string
 	shutdownTimeout  time.Duration
 	destroyGrace     time.Duration
+	hookFolders      []string
+	gitRoot          string
+	webhookPrivate   bool
+	webhookAllow     []string
 	reclaimGrace     time.Duration
 }
 
@@ -78,6 +82,29 @@ func (o *options) commonFlags(taskRetention time.Duration) []cli.Flag {
 		&cli.StringFlag{
 			Name: "log-format", Sources: env("log-format"), Value: "text", Destination: &o.logFormat,
 			Usage: "text or json",
+		},
+	}
+}
+
+// blueprintFlags bound what blueprints may do. The API refuses a declaration that goes further, the worker an old one that
+// does, so give both the same.
+func (o *options) blueprintFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringSliceFlag{
+			Name: "hook-folder", Sources: env("hook-folder"), Destination: &o.hookFolders, TakesFile: true,
+			Usage: "`FOLDER` whose programs exec blueprints and health checks may run (repeatable); default none may be run",
+		},
+		&cli.StringFlag{
+			Name: "git-root", Sources: env("git-root"), Value: "/var/lib/drydock/working-copies", Destination: &o.gitRoot, TakesFile: true,
+			Usage: "`FOLDER` that git blueprints keep their working copies below",
+		},
+		&cli.BoolFlag{
+			Name: "webhook-private", Sources: env("webhook-private"), Destination: &o.webhookPrivate,
+			Usage: "let webhook blueprints call private and loopback addresses",
+		},
+		&cli.StringSliceFlag{
+			Name: "webhook-allow", Sources: env("webhook-allow"), Destination: &o.webhookAllow,
+			Usage: "let webhook blueprints call this `NETWORK` too, such as 10.1.0.0/16 (repeatable)",
 		},
 	}
 }

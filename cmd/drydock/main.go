@@ -27,10 +27,11 @@ const (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	// A second Ctrl-C ends the process at once.
 	context.AfterFunc(ctx, stop)
-	os.Exit(run(ctx, os.Args))
+	code := run(ctx, os.Args)
+	stop()
+	os.Exit(code)
 }
 
 func run(ctx context.Context, args []string) int {

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -20,7 +22,11 @@ import (
 	"drydock/api"
 	"drydock/asynqmon"
 	"drydock/blueprints"
+	"drydock/blueprints/command"
+	"drydock/blueprints/exec"
+	"drydock/blueprints/git"
 	"drydock/blueprints/pool"
+	"drydock/blueprints/webhook"
 	"drydock/handlers"
 	"drydock/locks"
 	"drydock/model"
@@ -28,8 +34,32 @@ import (
 	"drydock/tasks"
 )
 
-// kinds are the blueprint kinds that this binary knows.
-func kinds() *blueprints.Registry { return blueprints.NewRegistry(pool.Kind{}) }
+// kinds are the blueprint kinds that this binary knows, within the bounds that the flags set.
+func kinds(o *options) (*blueprints.Registry, error) {
+	programs := command.Policy{Off: len(o.hookFolders) == 0}
+	for _, folder := range o.hookFolders {
+		abs, err := filepath.Abs(folder)
+		if err != nil {
+			return nil, model.Invalid("--hook-folder", "%s", err)
+		}
+		programs.Folders = append(programs.Folders, abs)
+	}
+	addresses := webhook.AddressPolicy{Private: o.webhookPrivate}
+	for _, network := range o.webhookAllow {
+		prefix, err := netip.ParsePrefix(network)
+		if err != nil {
+			return nil, model.Invalid("--webhook-allow", "%s is not a network such as 10.1.0.0/16", model.Quote(network))
+		}
+		addresses.Allow = append(addresses.Allow, prefix)
+	}
+	root, err := filepath.Abs(o.gitRoot)
+	if err != nil {
+		return nil, model.Invalid("--git-root", "%s", err)
+	}
+	return blueprints.NewRegistry(
+		pool.Kind{Commands: programs}, exec.Kind{Commands: programs}, webhook.Kind{Addresses: addresses}, git.Kind{Root: root},
+	), nil
+}
 
 // asynqmonRoot is where the dashboard is mounted.
 const asynqmonRoot = "/asynqmon"
@@ -69,12 +99,16 @@ func newService(opts *options) (*service, error) {
 	if err != nil {
 		return nil, err
 	}
+	known, err := kinds(opts)
+	if err != nil {
+		return nil, err
+	}
 	rdb, err := store.Connect(opts.redis)
 	if err != nil {
 		return nil, err
 	}
 	log := opts.logger()
-	s := &service{opts: opts, log: log, rdb: rdb, kinds: kinds(), prom: prometheus.NewRegistry()}
+	s := &service{opts: opts, log: log, rdb: rdb, kinds: known, prom: prometheus.NewRegistry()}
 	s.prom.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s.store = store.New(rdb, store.Config{Visibility: opts.lockTTL + time.Second, Durability: level, Logger: log})
 	s.tasks = tasks.NewClient(asynq.NewClientFromRedisClient(rdb), opts.taskRetention)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/urfave/cli/v3"
@@ -20,11 +21,10 @@ func workerCommand() *cli.Command {
 			Usage: "sweep only this `NAME`space (repeatable); default all",
 		},
 	}
-	flags = append(flags, o.commonFlags(10*time.Minute)...)
 	return &cli.Command{
 		Name:   "worker",
 		Usage:  "update leases and resources; start as many as you like",
-		Flags:  append(flags, o.workerFlags()...),
+		Flags:  slices.Concat(flags, o.workerFlags(), o.blueprintFlags(), o.commonFlags(10*time.Minute)),
 		Action: func(ctx context.Context, _ *cli.Command) error { return runWorker(ctx, &o) },
 	}
 }

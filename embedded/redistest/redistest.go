@@ -84,7 +84,7 @@ func Shared(t testing.TB) *embedded.Server {
 	if !shared.managed {
 		t.Fatal("redistest.Shared needs a TestMain that calls redistest.Main, to stop the server")
 	}
-	dir, err := os.MkdirTemp("", "redistest")
+	dir, err := os.MkdirTemp("", "redistest") //nolint:usetesting // outlives the test that happens to be first
 	if err != nil {
 		t.Fatal(err)
 	}

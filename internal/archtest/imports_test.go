@@ -34,6 +34,7 @@ var ourImports = map[string][]string{
 	"console":                {"model", "store"},
 	"embedded":               {},
 	"embedded/redistest":     {"embedded"},
+	"e2e":                    {everything},
 	"examples":               {},
 	"cmd":                    {everything},
 	"internal":               {everything},
@@ -43,7 +44,7 @@ var ourImports = map[string][]string{
 var familyRows = []string{"cmd", "internal"}
 
 // forTests are packages, with all below them, that no shipped code may import.
-var forTests = []string{"blueprints/conformance", "embedded/redistest", "internal"}
+var forTests = []string{"blueprints/conformance", "e2e", "embedded/redistest", "internal"}
 
 // theirImports says which of our packages, with all below them, may import a module that we keep behind a wall. Tests and the
 // packages in forTests are free.

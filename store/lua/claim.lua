@@ -13,7 +13,8 @@ if o.status == '' then
   redis.call('ZREM', P .. 'wake', member)
   return {0}
 end
-if tonumber(o.schema) > tonumber(ARGV[5]) then return {-1} end
+local schema = tonumber(o.schema)
+if not schema or schema > tonumber(ARGV[5]) then return {-1} end
 if o.status == 'destroyed' then
   redis.call('ZREM', P .. 'wake', member)
   redis.call('HSET', KEYS[1], 'woken', '0')

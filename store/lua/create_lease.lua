@@ -4,18 +4,21 @@
 -- ARGV[8] -> owner   ARGV[9] -> data   ARGV[10] -> idempotency key, '' = none   ARGV[11] -> its fingerprint
 -- ARGV[12] -> how long the key is remembered, ms   ARGV[13:] -> fields and values of the lease
 -- Derived: leases, leases:pending, leases:by-type:<type>, leases:by-owner:<owner>, waiting:<type>…, idem:<key>, wake, events.
--- Returns {code, answer, the lease as show() has it, woken…}: code 1 created, 0 it was before, -1 the key belongs to another request.
--- Writes only after all checks pass.
+-- Returns {code, answer, the lease as show() has it, woken…}: code 1 created, 0 another request with the key was before,
+-- -1 the key belongs to another request. Writes only after all checks pass. The same id changes nothing and gets the first answer.
 local id, rtype, shape, owner, idem = ARGV[3], ARGV[4], ARGV[5], ARGV[8], ARGV[10]
 local member = 'lease:' .. id
 if idem ~= '' then
   local known = read(P .. 'idem:' .. idem, 'fingerprint', 'id', 'answer')
   if known.fingerprint ~= '' then
     if known.fingerprint ~= ARGV[11] then return {-1, '', {}} end
-    return {0, known.answer, show('lease:' .. known.id)}
+    if known.id ~= id then return {0, known.answer, show('lease:' .. known.id)} end
   end
 end
-if redis.call('EXISTS', KEYS[1]) == 1 then return {0, '', show(member)} end
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  woken_before(member)
+  return {1, '', show(member), unpack(woken)}
+end
 
 local order = int(NOW - tonumber(ARGV[6]))
 local fields = {'created', int(NOW), 'updated', int(NOW), 'order', order}

@@ -58,6 +58,11 @@ local function owe(member)
   end
 end
 
+-- woken_before is for a write that was sent again because its reply was lost: the object is woken, unless it was claimed meanwhile.
+local function woken_before(member)
+  if redis.call('HGET', member_key(member), 'woken') == '1' then woken[1] = member end
+end
+
 -- push stores a command on an object's queue. The caller has checked that the object takes it.
 local function push(member, cid, rest, name, text, releases)
   local key = member_key(member)

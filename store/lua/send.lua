@@ -4,9 +4,10 @@
 -- ARGV[7] -> text for the log   ARGV[8] -> ",state,state," that take commands   ARGV[9] -> '1' when the command takes the
 -- object back   ARGV[10] -> idempotency key, '' = none   ARGV[11] -> its fingerprint   ARGV[12] -> how long it is remembered, ms
 -- Derived: <object>:commands, :records, :log, idem:<key>, wake, events, free:<type>.
--- Returns {code, answer, the object as show() has it, {command id, record, outcome} or {}, woken…}: 1 stored, 0 it was before, 2 a release of an object that is released or
--- destroyed (nothing to do), -1 the key belongs to another request, -2 no such object, -3 the state takes no commands.
--- Writes only after all checks pass.
+-- Returns {code, answer, the object as show() has it, {command id, record, outcome} or {}, woken…}: 1 stored, 0 another request with
+-- the key was before, 2 a release of an object that is released or destroyed (nothing to do), -1 the key belongs to another request,
+-- -2 no such object, -3 the state takes no commands.
+-- Writes only after all checks pass. The same command id changes nothing and gets the first answer.
 local member, cid, idem = ARGV[3], ARGV[4], ARGV[10]
 local function reply(code, answer, id)
   local command = {}
@@ -23,10 +24,13 @@ if idem ~= '' then
   if known.fingerprint ~= '' then
     if known.fingerprint ~= ARGV[11] then return {-1} end
     if known.id == '' then return reply(2, known.answer, '') end
-    return reply(0, known.answer, known.id)
+    if known.id ~= cid then return reply(0, known.answer, known.id) end
   end
 end
-if redis.call('HEXISTS', KEYS[1] .. ':records', cid) == 1 then return reply(0, '', cid) end
+if redis.call('HEXISTS', KEYS[1] .. ':records', cid) == 1 then
+  woken_before(member)
+  return reply(1, '', cid)
+end
 local code = 1
 if not string.find(ARGV[8], ',' .. o.status .. ',', 1, true) then
   if ARGV[6] ~= 'release' then return {-3} end
