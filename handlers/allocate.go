@@ -75,12 +75,18 @@ func (r *leaseRun) allocateOnce(ctx context.Context, catalog catalogEntry) (agai
 	case p != nil:
 		return r.make(ctx, p)
 	}
-	return r.wait(ctx, waiting{
+	w := waiting{
 		reason:     waitingReason(usable, market, why, contended, pending),
 		considered: names(usable),
 		allocating: pending,
 		pass:       market.roomLeft(),
-	})
+	}
+	if !pending {
+		if err := r.makeRoom(ctx, req, usable, market, &w); err != nil {
+			return false, err
+		}
+	}
+	return r.wait(ctx, w)
 }
 
 // survey reads what there is and lets those ahead choose first.
@@ -102,6 +108,7 @@ func (r *leaseRun) survey(ctx context.Context, req model.Request, usable []*open
 			}
 		}
 		contended = m.serve(snap.Ahead)
+		m.behind = slices.ContainsFunc(snap.Ahead, func(a store.Ahead) bool { return sameShape(a.First, req) })
 		if !snap.More || m.choose(req, pending) != nil {
 			break
 		}
@@ -260,6 +267,8 @@ type waiting struct {
 	pass bool
 	// delay until it looks again by itself; 0 = the growing poll.
 	delay time.Duration
+	// forget says that the resource that was asked to make room has answered.
+	forget bool
 }
 
 // wait records why the lease waits and puts the pen down.
@@ -272,6 +281,9 @@ func (r *leaseRun) wait(ctx context.Context, w waiting) (again bool, err error) 
 	}
 	st := store.LeaseStep{Compete: !w.allocating && !w.standBack, StandBack: w.standBack, Pass: w.pass}
 	st.Failures = &tries
+	if w.forget {
+		st.Reclaiming = &store.Reclaiming{}
+	}
 	if w.reason != work.Reason {
 		st.Reason, st.Considered = &w.reason, &w.considered
 		st.Log = append(st.Log, store.Entry{Event: model.EventWaiting, Text: w.reason})

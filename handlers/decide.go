@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -24,6 +25,8 @@ type decision struct {
 	update *model.Command
 	// reclaims says that the release came from a reclaim, so that a lease that slipped in makes it refused.
 	reclaims bool
+	// wake are leases that waited for a reclaim which was refused: they may ask another resource.
+	wake []model.Ref
 }
 
 // decideLease looks at the commands of a lease in order. now is the server's time.
@@ -48,8 +51,8 @@ func decideLease(l *model.Lease, commands []*model.Command, now time.Time) decis
 }
 
 // decideResource looks at the commands of a resource in order, up to the first that needs the blueprint. grace is how long an
-// idle resource is kept from being reclaimed after it was activated or last used, idleSince when that was.
-func decideResource(r *model.Resource, commands []*model.Command, now, idleSince time.Time, grace time.Duration) decision {
+// idle resource is kept from being reclaimed after it was activated or last used.
+func decideResource(r *model.Resource, commands []*model.Command, now time.Time, grace time.Duration) decision {
 	var d decision
 	until, paused := r.Until, r.Paused
 	for _, cmd := range commands {
@@ -61,8 +64,9 @@ func decideResource(r *model.Resource, commands []*model.Command, now, idleSince
 		case r.Status == model.ResourceBroken:
 			d.refuse(cmd, "the resource is broken")
 		case cmd.Name == model.CommandReclaim:
-			if why := whyNotReclaim(r, now, idleSince, grace); why != "" {
+			if why := whyNotReclaim(r, now, grace); why != "" {
 				d.refuse(cmd, why)
+				d.wakeSender(cmd)
 				continue
 			}
 			d.applyRelease(cmd)
@@ -83,7 +87,15 @@ func decideResource(r *model.Resource, commands []*model.Command, now, idleSince
 	return d
 }
 
-func whyNotReclaim(r *model.Resource, now, idleSince time.Time, grace time.Duration) string {
+// idleSince is when a resource was last of use.
+func idleSince(r *model.Resource) time.Time {
+	if r.IdleSince.After(r.ActivatedAt) {
+		return r.IdleSince
+	}
+	return r.ActivatedAt
+}
+
+func whyNotReclaim(r *model.Resource, now time.Time, grace time.Duration) string {
 	switch {
 	case r.Status != model.ResourceActive:
 		return fmt.Sprintf("the resource is %s, not active", r.Status)
@@ -91,7 +103,7 @@ func whyNotReclaim(r *model.Resource, now, idleSince time.Time, grace time.Durat
 		return "a lease has a place on it"
 	case len(r.Leases) > 1:
 		return fmt.Sprintf("%d leases have places on it", len(r.Leases))
-	case now.Sub(idleSince) < grace:
+	case now.Sub(idleSince(r)) < grace:
 		return fmt.Sprintf("it was in use a moment ago (reclaimable after %s idle)", grace)
 	}
 	return ""
@@ -115,6 +127,14 @@ func (d *decision) supersede(cmd *model.Command, detail string) {
 
 func (d *decision) refuse(cmd *model.Command, detail string) {
 	d.add(cmd, model.OutcomeRefused, model.EventRefused, detail)
+}
+
+// wakeSender wakes the waiting lease that a refused reclaim came from, if it came from one.
+func (d *decision) wakeSender(cmd *model.Command) {
+	var args model.ReclaimArgs
+	if len(cmd.Args) > 0 && json.Unmarshal(cmd.Args, &args) == nil && model.ValidID(args.Lease) {
+		d.wake = append(d.wake, model.LeaseRef(cmd.Target.Namespace, args.Lease))
+	}
 }
 
 func (d *decision) applyRelease(cmd *model.Command) {

@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"drydock/blueprints"
@@ -15,7 +16,9 @@ import (
 //  2. waits for the resource that is being made for it;
 //  3. has a resource made, within the blueprints' limits;
 //  4. takes a place on a resource that others use too;
-//  5. waits.
+//  5. asks an idle resource of the wrong shape to make room, where a blueprint could then make one of the right shape
+//     (reclaim.go);
+//  6. waits.
 //
 // So a pool grows before a host is shared. Among resources, the least loaded comes first, then the one idle for longest: the
 // order of the store's index.
@@ -54,6 +57,10 @@ type market struct {
 	offers []*place
 	// allowance is how many resources each blueprint may still make, by name; absent = no limit.
 	allowance map[string]int
+	// behind says that somebody who asks for the same stands before the lease.
+	behind bool
+	// unfit are idle resources that do not fit: they could make room for one that does.
+	unfit []*model.Resource
 	// reasons say why resources that have room do not fit.
 	reasons []string
 }
@@ -76,11 +83,20 @@ func newMarket(req model.Request, usable []*opened, snap *store.Snapshot) *marke
 		p := &place{res: res, bp: bp, room: res.Free(), load: len(res.Leases)}
 		if ok, why := p.fits(req); ok {
 			m.free = append(m.free, p)
+			continue
 		} else if why != "" && len(m.reasons) < 3 {
 			m.reasons = append(m.reasons, fmt.Sprintf("%s: %s", res.Name, why))
 		}
+		if len(res.Leases) == 0 {
+			m.unfit = append(m.unfit, res)
+		}
 	}
 	return m
+}
+
+// sameShape reports whether two requests can take the same places.
+func sameShape(a, b model.Request) bool {
+	return maps.Equal(a.Attributes, b.Attributes) && slices.Equal(a.Blueprints, b.Blueprints)
 }
 
 // mayMake reports whether a blueprint may make another resource.

@@ -17,12 +17,8 @@ type resourceRun struct{ run }
 // update consumes the resource's commands and acts on its state. again asks for another claim.
 func (r *resourceRun) update(ctx context.Context) (again bool, err error) {
 	res := r.claim.Resource
-	idleSince := res.ActivatedAt
-	if res.IdleSince.After(idleSince) {
-		idleSince = res.IdleSince
-	}
-	d := decideResource(res, r.claim.Commands, r.claim.Now, idleSince, r.cfg.ReclaimGrace)
-	r.carried = store.Step{Consume: d.consume, Log: d.log}
+	d := decideResource(res, r.claim.Commands, r.claim.Now, r.cfg.ReclaimGrace)
+	r.carried = store.Step{Consume: d.consume, Log: d.log, Wake: d.wake}
 	switch {
 	case d.release:
 		return r.release(ctx, d)

@@ -15,6 +15,7 @@ import (
 	"drydock/blueprints"
 	"drydock/model"
 	"drydock/store"
+	"drydock/tasks"
 )
 
 // The scenarios of the races that broke other systems, each a test with a name that says it.
@@ -916,4 +917,99 @@ func (c *crashHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 
 func (c *crashHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return next
+}
+
+func TestWorkerOfAnotherNamespaceHandsTheObjectBack(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.pool(0, 1, 1)
+	id := h.lease(model.NewLease{})
+	task, err := tasks.New(model.LeaseRef(h.ns, id))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := h.updater.cfg
+	cfg.Namespaces = []string{"elsewhere"}
+	other := NewUpdater(h.store, h.locks, h, h.updater.catalog.registry, cfg)
+	h.queue = nil
+	if err := other.ProcessTask(h.ctx, task); err != nil {
+		t.Errorf("ProcessTask() of another namespace = %v", err)
+	}
+	if l := h.wantLease(id, model.LeasePending); l.Fence != 0 {
+		t.Errorf("a worker of another namespace claimed the lease: fence %d", l.Fence)
+	}
+	h.sweep(10 * time.Millisecond)
+	h.drain()
+	h.wantLease(id, model.LeaseActive)
+	h.verify()
+}
+
+func TestIdleResourceOfTheWrongShapeMakesRoom(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.put("lab", "pool", "host", 1, map[string]any{"hosts": []hostConfig{
+		{Name: "l1", Attributes: map[string]string{"os": "linux"}},
+		{Name: "m1", Attributes: map[string]string{"os": "macos"}},
+	}})
+	linux := h.lease(model.NewLease{Attributes: map[string]string{"os": "linux"}})
+	h.drain()
+	l1 := h.wantLease(linux, model.LeaseActive).Resource
+	mac := h.lease(model.NewLease{Attributes: map[string]string{"os": "macos"}})
+	second := h.lease(model.NewLease{Attributes: map[string]string{"os": "macos"}})
+	h.drain()
+	h.releaseLease(linux)
+	h.drain()
+	// It was in use a moment ago.
+	h.wantResource(l1, model.ResourceActive)
+	h.sweep(4 * time.Minute)
+	h.drain()
+	h.wantResource(l1, model.ResourceDestroyed)
+	h.wantLease(mac, model.LeaseActive)
+	h.wantLease(second, model.LeasePending)
+	reclaims := h.commands(model.ResourceRef(h.ns, l1))
+	if len(reclaims) != 1 || reclaims[0].Name != model.CommandReclaim || reclaims[0].Outcome != model.OutcomeApplied {
+		t.Errorf("commands of the reclaimed resource: %d, %+v", len(reclaims), reclaims[0])
+	}
+	h.verify()
+}
+
+func TestRefusedReclaimLetsTheWaiterAskAnother(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.put("lab", "pool", "host", 2, map[string]any{"hosts": []hostConfig{
+		{Name: "l1", Attributes: map[string]string{"os": "linux"}},
+		{Name: "l2", Attributes: map[string]string{"os": "linux"}},
+		{Name: "m1", Attributes: map[string]string{"os": "macos"}},
+	}})
+	a := h.lease(model.NewLease{Attributes: map[string]string{"os": "linux"}})
+	b := h.lease(model.NewLease{Attributes: map[string]string{"os": "linux"}})
+	h.drain()
+	h.releaseLease(a)
+	h.releaseLease(b)
+	h.drain()
+	h.clock.advance(4 * time.Minute)
+	mac := h.lease(model.NewLease{Attributes: map[string]string{"os": "macos"}})
+	if err := h.updater.Update(h.ctx, model.LeaseRef(h.ns, mac)); err != nil {
+		t.Fatal(err)
+	}
+	asked := h.readLease(mac).Work.Reclaiming
+	if asked == "" {
+		t.Fatalf("nobody was asked; log:\n%s", h.logText(model.LeaseRef(h.ns, mac)))
+	}
+	// The resource's worker has a clock that is behind: to it, the resource was in use a moment ago.
+	h.clock.advance(-3 * time.Minute)
+	if err := h.updater.Update(h.ctx, model.ResourceRef(h.ns, asked)); err != nil {
+		t.Fatal(err)
+	}
+	if c := h.commands(model.ResourceRef(h.ns, asked))[0]; c.Outcome != model.OutcomeRefused {
+		t.Fatalf("reclaim = %s", c.Outcome)
+	}
+	h.clock.advance(3 * time.Minute)
+	h.drain()
+	h.wantLease(mac, model.LeaseActive)
+	destroyed := h.resources(model.ResourceDestroyed)
+	if len(destroyed) != 1 {
+		t.Errorf("%d resources were destroyed, want one", len(destroyed))
+	}
+	h.verify()
 }

@@ -27,6 +27,9 @@ type Enqueuer interface {
 type Config struct {
 	// Worker names this process in histories and logs.
 	Worker string
+	// Namespaces are those that this process serves; empty = all. All namespaces share one queue, so it may be handed a task of
+	// another one: it hands the object back to the sweepers of those that serve it.
+	Namespaces []string
 	// ReclaimGrace is how long an idle resource is kept from being reclaimed. Default 3 minutes.
 	ReclaimGrace time.Duration
 	// DestroyGrace is how long a released or broken resource waits for its leases to be destroyed before it is destroyed all the
@@ -76,6 +79,10 @@ func (u *Updater) ProcessTask(ctx context.Context, t *asynq.Task) error {
 	ref, err := tasks.Parse(t.Type(), t.Payload())
 	if err != nil {
 		return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
+	}
+	if len(u.cfg.Namespaces) > 0 && !slices.Contains(u.cfg.Namespaces, ref.Namespace) {
+		_, err := u.store.Busy(ctx, ref, model.NewWriter(), time.Millisecond)
+		return err
 	}
 	return u.Update(ctx, ref)
 }
@@ -200,6 +207,7 @@ type run struct {
 func (r *run) merge(st store.Step) store.Step {
 	st.Consume = append(slices.Clone(r.carried.Consume), st.Consume...)
 	st.Log = append(slices.Clone(r.carried.Log), st.Log...)
+	st.Wake = append(slices.Clone(r.carried.Wake), st.Wake...)
 	return st
 }
 

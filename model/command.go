@@ -142,6 +142,12 @@ func ParseExtendArgs(args json.RawMessage) (ExtendArgs, error) {
 	return a, nil
 }
 
+// ReclaimArgs are the arguments of a CommandReclaim that Drydock sends itself.
+type ReclaimArgs struct {
+	// Lease is the id of the waiting lease that needs the room; it is woken when the command is refused.
+	Lease string `json:"lease"`
+}
+
 // CheckCommand checks a command before it is sent to an object of a kind: its name, its arguments and its reason.
 // Errors are [ErrorInvalid] and name the field as the API spells it.
 func CheckCommand(k Kind, name CommandName, args json.RawMessage, reason string) error {

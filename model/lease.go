@@ -44,6 +44,9 @@ type LeaseWork struct {
 	Order float64
 	// Allocation is the id of the resource that was allocated for this lease while it waits; empty if none.
 	Allocation string
+	// Reclaiming is the id of the idle resource that was asked to make room for this lease, and ReclaimCommand that of the
+	// command; both empty if none was.
+	Reclaiming, ReclaimCommand string
 	// Reason says why the lease waits.
 	Reason string
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -30,6 +31,8 @@ type Step struct {
 	// Consume lists the commands handled, in queue order from the head.
 	Consume []Consumption
 	Log     []Entry
+	// Wake names further objects to wake in the same write; those that do not exist are passed over.
+	Wake []model.Ref
 	// Finish puts the pen down in the same write, unless something came in; LookAgain then is when to look again, zero = when
 	// something comes in.
 	Finish    bool
@@ -93,6 +96,8 @@ type LeaseStep struct {
 	Allocation *string
 	Reason     *string
 	Considered *[]string
+	// Reclaiming is the resource that was asked to make room, and the command; a pointer to the zero value forgets it.
+	Reclaiming *Reclaiming
 	// Pass wakes the next waiter: this one leaves something free behind.
 	Pass bool
 	// StandBack takes a waiting lease out of those that would take anything now, so that it does not hold up the others: it
@@ -101,6 +106,9 @@ type LeaseStep struct {
 	// Compete puts a waiting lease (back) among those that would take anything now.
 	Compete bool
 }
+
+// Reclaiming is a resource that was asked to make room for a lease, and the command that asks.
+type Reclaiming struct{ Resource, Command string }
 
 // ResourceStep is one write of a resource.
 type ResourceStep struct {
@@ -148,6 +156,7 @@ type stepJSON struct {
 	Path       []string          `json:"path,omitempty"`
 	Set        map[string]string `json:"set,omitempty"`
 	Log        []entryJSON       `json:"log,omitempty"`
+	Wake       []string          `json:"wake,omitempty"`
 	Finish     *int64            `json:"finish,omitempty"`
 
 	Acquire   *acquireJSON `json:"acquire,omitempty"`
@@ -206,6 +215,9 @@ func (c *Claim) encode(st Step, path []string, set map[string]string) stepJSON {
 	for _, e := range st.Log {
 		j.Log = append(j.Log, entryJSON{Event: string(e.Event), Text: e.Text, Command: e.Command})
 	}
+	for _, ref := range st.Wake {
+		j.Wake = append(j.Wake, ref.Member())
+	}
 	if len(path) > 0 && path[len(path)-1] == string(model.LeaseDestroyed) {
 		j.Superseded = rest(outcomeRecord{
 			Outcome: model.OutcomeSuperseded, Detail: "destroyed before it was looked at", Fence: c.Fence, Worker: c.Worker,
@@ -234,9 +246,12 @@ func (s *Store) ApplyLease(ctx context.Context, c *Claim, st LeaseStep) (Applied
 	if st.Considered != nil {
 		set["considered"] = encodeList(*st.Considered)
 	}
+	if st.Reclaiming != nil {
+		set["reclaiming"] = strings.TrimSpace(st.Reclaiming.Resource + " " + st.Reclaiming.Command)
+	}
 	if st.Acquire != nil {
 		set["resource"], set["blueprint"], set["slots"] = st.Acquire.Resource, st.Acquire.Blueprint, encodeList(st.Acquire.Slots)
-		set["allocation"], set["reason"], set["considered"] = "", "", ""
+		set["allocation"], set["reason"], set["considered"], set["reclaiming"] = "", "", "", ""
 	}
 	if st.Requeue {
 		set["resource"], set["blueprint"], set["slots"], set["acquired"] = "", "", "", ""

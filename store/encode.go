@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"drydock/model"
@@ -97,6 +98,7 @@ func decodeLease(ns string, f map[string]string) (*model.Lease, error) {
 		ReleasedAt: parseMillis(f["released"]), DestroyedAt: parseMillis(f["destroyed"]), UpdatedAt: parseMillis(f["updated"]),
 		Work: model.LeaseWork{Work: decodeWork(f), Allocation: f["allocation"], Reason: f["reason"]},
 	}
+	l.Work.Reclaiming, l.Work.ReclaimCommand, _ = strings.Cut(f["reclaiming"], " ")
 	l.Priority, _ = strconv.Atoi(f["priority"])
 	l.Fence, _ = strconv.ParseInt(f["fence"], 10, 64)
 	l.Work.Order, _ = strconv.ParseFloat(f["order"], 64)
@@ -120,7 +122,7 @@ func decodeResource(ns string, f map[string]string, leases []string) (*model.Res
 		Ref:  model.ResourceRef(ns, f["id"]),
 		Name: f["name"], Type: f["type"], Status: model.ResourceState(f["status"]),
 		Releasing: positive(f["releases"]), Paused: f["paused"] == "1", Blueprint: f["blueprint"],
-		Attributes: decodeMap(f["attributes"]), Leases: leases, Until: parseMillis(f["until"]),
+		Attributes: decodeMap(f["attributes"]), Leases: leases, Until: parseMillis(f["until"]), IdleSince: parseMillis(f["idle"]),
 		CreatedAt: parseMillis(f["created"]), ActivatedAt: parseMillis(f["active"]), ReleasedAt: parseMillis(f["released"]),
 		DestroyedAt: parseMillis(f["destroyed"]), UpdatedAt: parseMillis(f["updated"]),
 		Work: model.ResourceWork{Work: decodeWork(f), ForLease: f["for_lease"], Facts: f["facts"]},

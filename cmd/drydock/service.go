@@ -164,7 +164,7 @@ func (s *service) startWorker(ctx context.Context) (wait func(), err error) {
 		return nil, model.Invalid("--lock-redis", "%s", err)
 	}
 	updater := handlers.NewUpdater(s.store, locker, s.tasks, s.kinds, handlers.Config{
-		Worker: workerName(), Logger: s.log, DestroyGrace: s.opts.destroyGrace, ReclaimGrace: s.opts.reclaimGrace,
+		Worker: workerName(), Namespaces: s.opts.namespaces, Logger: s.log, DestroyGrace: s.opts.destroyGrace, ReclaimGrace: s.opts.reclaimGrace,
 	})
 	server := handlers.NewServer(queueClient(s.opts.redis), updater, handlers.ServerConfig{
 		Concurrency: s.opts.concurrency, DispatchInterval: s.opts.dispatchInterval, ShutdownTimeout: s.opts.shutdownTimeout, Logger: s.log,

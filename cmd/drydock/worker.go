@@ -18,7 +18,7 @@ func workerCommand() *cli.Command {
 		o.listenFlag("", "`ADDR` to serve /healthz, /readyz and /metrics on; default none"),
 		&cli.StringSliceFlag{
 			Name: "namespace", Sources: env("namespace"), Destination: &o.namespaces,
-			Usage: "sweep only this `NAME`space (repeatable); default all",
+			Usage: "serve only the namespace `NAME` (repeatable); default all",
 		},
 	}
 	return &cli.Command{

@@ -4,7 +4,7 @@
 -- free:<type>, slot:<key>, waiting:<type>…, blueprints, wake, events.
 -- Returns {code, 'done' | 'again' | '', woken…}; code ok, repeat (applied before), stale, transition, more (too many unread commands),
 -- unusable (the resource takes no lease), changed (the blueprint is another one), held (a slot lock is).
--- Writes only after all checks pass.
+-- Writes only after all checks pass, except that a resource that turns out unusable leaves the index of free ones.
 local id, step = ARGV[3], cjson.decode(ARGV[4])
 local key, member = KEYS[1], 'lease:' .. id
 local o = read(key, 'status', 'writer', 'version', 'type', 'shape', 'order', 'resource', 'slots', 'allocation')
@@ -12,7 +12,9 @@ local code, state = guard(o, step, key)
 if code == 'repeat' then return {code, step.finish and finish(key, member, step.finish) or ''} end
 if code ~= 'ok' then return {code, ''} end
 
+-- A lease becomes acquired by taking a place, and takes one in no other way.
 local take = step.acquire
+if (take ~= nil) ~= (step.path ~= nil and step.path[1] == 'acquired') then return {'transition', ''} end
 if take then
   local r = read(P .. 'resource:' .. take.resource, 'status', 'paused', 'releases', 'capacity', 'blueprint')
   local load = redis.call('ZCARD', P .. 'resource:' .. take.resource .. ':leases')

@@ -96,21 +96,24 @@ local function join_queue(id, rtype, shape, order)
   compete(id, rtype, shape, order)
 end
 
--- pass_on wakes those who may take what a waiter leaves behind: the first of its own shape and the first of the next.
+-- pass_on wakes those who may take what a waiter leaves behind: the first of its own shape and the first of the next. Shapes of one
+-- millisecond stand by name, so that the word reaches each of them and comes back to none.
 local function pass_on(id, rtype, shape, order, left)
   local shapes, prefix = P .. 'waiting:' .. rtype .. ':shapes', P .. 'waiting:' .. rtype .. ':shape:'
   if left then
     local same = redis.call('ZRANGE', prefix .. shape, 0, 0)
     if same[1] and same[1] ~= id then owe('lease:' .. same[1]) end
   end
-  local next_shapes = redis.call('ZRANGE', shapes, '(' .. order, '+inf', 'BYSCORE', 'LIMIT', 0, 2)
-  for _, other in ipairs(next_shapes) do
-    if other ~= shape then
-      local head = redis.call('ZRANGE', prefix .. other, 0, 0)
-      if head[1] then owe('lease:' .. head[1]) end
-      return
-    end
+  local next_shape
+  for _, twin in ipairs(redis.call('ZRANGE', shapes, order, order, 'BYSCORE', 'LIMIT', 0, MAX_SHAPES)) do
+    if twin > shape and not next_shape then next_shape = twin end
   end
+  if not next_shape then
+    local later = redis.call('ZRANGE', shapes, '(' .. order, '+inf', 'BYSCORE', 'LIMIT', 0, 2)
+    next_shape = later[1] == shape and later[2] or later[1]
+  end
+  local head = next_shape and redis.call('ZRANGE', prefix .. next_shape, 0, 0) or {}
+  if head[1] then owe('lease:' .. head[1]) end
 end
 
 local function leave_queue(id, rtype, shape)
