@@ -201,7 +201,7 @@ func (k *Lock) extend() {
 	}
 	if err != nil {
 		if isTaken(err) {
-			k.lose(err)
+			_ = k.lose(err)
 			return
 		}
 		k.mu.Lock()

@@ -108,7 +108,7 @@ func (l *Locker) newMutex(key string) *redsync.Mutex {
 	}
 	pools := make([]redsyncredis.Pool, len(l.nodes))
 	for i, pool := range l.nodes {
-		pools[i] = &node{pool: pool, timeout: l.cfg.NodeTimeout}
+		pools[i] = &node{pool: pool, timeout: l.cfg.NodeTimeout, turn: make(chan struct{}, 1)}
 	}
 	return redsync.New(pools...).NewMutex(key, l.options...)
 }
@@ -160,7 +160,7 @@ func isTaken(err error) bool {
 
 // count returns how many nodes had the key under another value and how many failed, by redsync's joined error.
 func count(err error) (taken, failed int) {
-	switch err := err.(type) {
+	switch err := err.(type) { //nolint:errorlint // walks the tree that redsync builds, one level at a time
 	case *redsync.ErrNodeTaken:
 		return 1, 0
 	case *redsync.RedisError:
