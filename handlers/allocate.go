@@ -21,6 +21,9 @@ const (
 	maxPages = 16
 	// maxOffers is how many resources that could be made it compares.
 	maxOffers = 64
+	// passMost is how many resources that could be made are looked for beyond those that the lease and those ahead could take: so
+	// many others are woken when there are.
+	passMost = 16
 	// offerBatch is how many offers are checked for held slot locks in one round trip.
 	offerBatch = 512
 )
@@ -60,7 +63,7 @@ func (r *leaseRun) allocate(ctx context.Context) (again bool, err error) {
 func (r *leaseRun) allocateOnce(ctx context.Context, catalog catalogEntry) (again bool, err error) {
 	req := r.claim.Lease.Request()
 	usable, why := catalog.forRequest(req)
-	market, contended, pending, err := r.survey(ctx, req, usable)
+	market, served, pending, err := r.survey(ctx, req, usable)
 	if err != nil {
 		return false, err
 	}
@@ -71,15 +74,17 @@ func (r *leaseRun) allocateOnce(ctx context.Context, catalog catalogEntry) (agai
 	switch {
 	case p != nil && p.offer == nil:
 		market.take(p)
-		return r.acquire(ctx, p, market.roomLeft())
+		return r.acquire(ctx, p, market.left())
 	case p != nil:
-		return r.make(ctx, p)
+		market.take(p)
+		return r.make(ctx, p, market.left())
 	}
 	w := waiting{
-		reason:     waitingReason(usable, market, why, contended, pending),
+		reason:     waitingReason(usable, market, why, len(served) > 0, pending),
 		considered: names(usable),
 		allocating: pending,
-		pass:       market.roomLeft(),
+		pass:       market.left(),
+		nudge:      served,
 	}
 	if !pending {
 		if err := r.makeRoom(ctx, req, usable, market, &w); err != nil {
@@ -90,7 +95,7 @@ func (r *leaseRun) allocateOnce(ctx context.Context, catalog catalogEntry) (agai
 }
 
 // survey reads what there is and lets those ahead choose first.
-func (r *leaseRun) survey(ctx context.Context, req model.Request, usable []*opened) (m *market, contended, pending bool, err error) {
+func (r *leaseRun) survey(ctx context.Context, req model.Request, usable []*opened) (m *market, served []string, pending bool, err error) {
 	bps := make([]*model.Blueprint, len(usable))
 	for i, bp := range usable {
 		bps[i] = bp.Blueprint
@@ -98,28 +103,28 @@ func (r *leaseRun) survey(ctx context.Context, req model.Request, usable []*open
 	for page := range maxPages {
 		snap, err := r.store.Snapshot(ctx, r.claim, bps, page)
 		if err != nil {
-			return nil, false, false, err
+			return nil, nil, false, err
 		}
 		pending = snap.Allocation == model.ResourcePending
 		m = newMarket(req, usable, snap)
 		if !pending {
 			if err := r.collectOffers(ctx, m, req, usable, snap); err != nil {
-				return nil, false, false, err
+				return nil, nil, false, err
 			}
 		}
-		contended = m.serve(snap.Ahead)
+		served = m.serve(snap.Ahead)
 		m.behind = slices.ContainsFunc(snap.Ahead, func(a store.Ahead) bool { return sameShape(a.First, req) })
 		if !snap.More || m.choose(req, pending) != nil {
 			break
 		}
 	}
-	return m, contended, pending, nil
+	return m, served, pending, nil
 }
 
 // collectOffers lists what could be made: candidates whose slot locks nobody holds, as many as those ahead and the lease could
 // want.
 func (r *leaseRun) collectOffers(ctx context.Context, m *market, req model.Request, usable []*opened, snap *store.Snapshot) error {
-	want := int64(1)
+	want := int64(1 + passMost)
 	for _, group := range snap.Ahead {
 		want += group.Count
 	}
@@ -174,7 +179,7 @@ func (r *leaseRun) collectFrom(ctx context.Context, m *market, req model.Request
 }
 
 // acquire puts the lease on a resource, and activates it in the same write when that takes no outside work.
-func (r *leaseRun) acquire(ctx context.Context, p *place, roomLeft bool) (again bool, err error) {
+func (r *leaseRun) acquire(ctx context.Context, p *place, left int) (again bool, err error) {
 	lease := r.claim.Lease
 	hooks := p.bp.behaviour.Hooks()
 	slots := p.bp.behaviour.Slots(p.res, lease.Request())
@@ -193,7 +198,7 @@ func (r *leaseRun) acquire(ctx context.Context, p *place, roomLeft bool) (again 
 		Acquire: &store.Acquisition{
 			Resource: p.res.ID, Blueprint: p.bp.Name, Rev: p.bp.Rev, Slots: slots, Idle: p.load == 1,
 		},
-		Pass: roomLeft,
+		Pass: left,
 	}
 	st.Progress()
 	st.Log = append(st.Log, store.Entry{Event: model.EventAcquired, Text: "acquired " + p.res.Name})
@@ -207,7 +212,7 @@ func (r *leaseRun) acquire(ctx context.Context, p *place, roomLeft bool) (again 
 }
 
 // make has a resource made for the lease.
-func (r *leaseRun) make(ctx context.Context, p *place) (again bool, err error) {
+func (r *leaseRun) make(ctx context.Context, p *place, left int) (again bool, err error) {
 	lease, hooks := r.claim.Lease, p.bp.behaviour.Hooks()
 	id := model.NewID()
 	offer := *p.offer
@@ -228,7 +233,7 @@ func (r *leaseRun) make(ctx context.Context, p *place) (again bool, err error) {
 		}
 	}
 	reason, considered := "waiting for "+offer.Name+" to become active", names([]*opened{p.bp})
-	st := store.LeaseStep{Reason: &reason, Considered: &considered}
+	st := store.LeaseStep{Reason: &reason, Considered: &considered, Pass: left}
 	st.Progress()
 	st.Log = append(st.Log, store.Entry{Event: model.EventAllocated, Text: fmt.Sprintf("%s makes %s for this lease", p.bp.Name, offer.Name)})
 	st.Step = r.merge(st.Step)
@@ -263,8 +268,10 @@ type waiting struct {
 	allocating bool
 	// standBack says that it was refused for a reason of its own and must not hold up the others.
 	standBack bool
-	// pass says that it leaves something behind.
-	pass bool
+	// pass is for how many leases it leaves room behind.
+	pass int
+	// nudge are those that stand before it and could take what is there: should none of them have been woken, they are now.
+	nudge []string
 	// delay until it looks again by itself; 0 = the growing poll.
 	delay time.Duration
 	// forget says that the resource that was asked to make room has answered.
@@ -281,6 +288,9 @@ func (r *leaseRun) wait(ctx context.Context, w waiting) (again bool, err error) 
 	}
 	st := store.LeaseStep{Compete: !w.allocating && !w.standBack, StandBack: w.standBack, Pass: w.pass}
 	st.Failures = &tries
+	for _, id := range w.nudge {
+		st.Wake = append(st.Wake, model.LeaseRef(r.claim.Ref.Namespace, id))
+	}
 	if w.forget {
 		st.Reclaiming = &store.Reclaiming{}
 	}
@@ -300,7 +310,7 @@ func (r *leaseRun) refused(ctx context.Context, err error, reason string, consid
 	if y, ok := blueprints.AsYield(err); ok && y.After > 0 {
 		delay = y.After
 	}
-	return r.wait(ctx, waiting{reason: reason, considered: considered, standBack: true, pass: true, delay: delay})
+	return r.wait(ctx, waiting{reason: reason, considered: considered, standBack: true, pass: 1, delay: delay})
 }
 
 func waitingReason(usable []*opened, m *market, why []string, contended, pending bool) string {

@@ -182,3 +182,32 @@ func (h *harness) wantNobodyWaitsForNothing(when string) {
 		}
 	}
 }
+
+// TestBurstIsServedByEventsAlone asks for as many leases at once as there are hosts, twice: with no resource yet, and with all of
+// them idle. Nobody may be left to the poll.
+func TestBurstIsServedByEventsAlone(t *testing.T) {
+	t.Parallel()
+	const n = 200
+	h := newHarness(t)
+	h.pool(0, n, 1)
+	for round := range 2 {
+		ids := make([]string, n)
+		for i := range ids {
+			ids[i] = h.lease(model.NewLease{})
+		}
+		h.drainWith(8)
+		// Locks that were found busy are tried again; no poll is due yet.
+		for range 6 {
+			h.sweep(time.Second)
+			h.drainWith(8)
+		}
+		for i, id := range ids {
+			if l := h.readLease(id); l.Status != model.LeaseActive {
+				t.Fatalf("round %d: lease %d of %d is %s, waiting %+v; log:\n%s", round, i+1, n, l.Status, l.Waiting, h.logText(l.Ref))
+			}
+			h.releaseLease(id)
+		}
+		h.drainWith(8)
+		h.verify()
+	}
+}

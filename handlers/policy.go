@@ -168,27 +168,34 @@ func (m *market) take(p *place) {
 	}
 }
 
-// serve lets those who stand before the lease choose first. It reports whether anything was taken from what the lease could use.
-func (m *market) serve(ahead []store.Ahead) (contended bool) {
+// serve lets those who stand before the lease choose first. It returns the first of each group that took something from what the
+// lease could use.
+func (m *market) serve(ahead []store.Ahead) (served []string) {
 	for _, group := range ahead {
-		for range group.Count {
+		for i := range group.Count {
 			p := m.choose(group.First, false)
 			if p == nil {
 				break
 			}
 			m.take(p)
-			contended = true
+			if i == 0 {
+				served = append(served, group.First.Lease)
+			}
 		}
 	}
-	return contended
+	return served
 }
 
-// roomLeft reports whether a resource that is there has room for anybody else.
-func (m *market) roomLeft() bool {
+// left counts how many more leases could be served by what is there, as far as it was looked at.
+func (m *market) left() int {
+	n := 0
 	for _, p := range m.free {
-		if p.room > 0 {
-			return true
+		n += p.room
+	}
+	for _, p := range m.offers {
+		if m.mayMake(p.bp) {
+			n += p.room
 		}
 	}
-	return false
+	return n
 }

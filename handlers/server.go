@@ -29,7 +29,11 @@ type ServerConfig struct {
 type Server struct {
 	asynq   *asynq.Server
 	handler asynq.Handler
+	cfg     ServerConfig
 }
+
+// stopGrace is how long after the shutdown timeout asynq may take to put its things away, which are calls to Redis.
+const stopGrace = time.Second
 
 // NewServer returns a server that runs the updater's tasks. It makes a client of its own from opt, which should be slow to
 // answer while Redis is away: asynq asks again at once.
@@ -48,6 +52,7 @@ func NewServer(opt asynq.RedisConnOpt, u *Updater, cfg ServerConfig) *Server {
 	}
 	return &Server{
 		handler: u,
+		cfg:     cfg,
 		asynq: asynq.NewServer(opt, asynq.Config{
 			Concurrency:       cfg.Concurrency,
 			Queues:            map[string]int{tasks.Queue: 1},
@@ -72,11 +77,23 @@ func (s *Server) Start() error {
 	return nil
 }
 
-// Stop takes no more tasks and waits for the running ones, at most the shutdown timeout. What is cut off is recorded in the wake
-// index and done by somebody else.
+// Stop takes no more tasks and waits for the running ones, at most the shutdown timeout and a little. What is cut off is recorded in
+// the wake index and done by somebody else.
 func (s *Server) Stop() {
-	s.asynq.Stop()
-	s.asynq.Shutdown()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.asynq.Stop()
+		s.asynq.Shutdown()
+	}()
+	over := time.NewTimer(s.cfg.ShutdownTimeout + stopGrace)
+	defer over.Stop()
+	select {
+	case <-done:
+	case <-over.C:
+		// While Redis is away, asynq's goodbye takes most of a minute. Nothing needs it.
+		s.cfg.Logger.Warn("asynq does not stop in time; going on without it")
+	}
 }
 
 // asynqLogger gives asynq's messages to slog.

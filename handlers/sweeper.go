@@ -55,8 +55,10 @@ func (s *Sweeper) Run(ctx context.Context) {
 	for {
 		var err error
 		if time.Since(readAt) >= namespacesAge {
-			namespaces, err = s.namespaces(ctx)
-			readAt = time.Now()
+			var all []string
+			if all, err = s.namespaces(ctx); err == nil {
+				namespaces, readAt = all, time.Now()
+			}
 		}
 		for _, ns := range namespaces {
 			if err != nil {

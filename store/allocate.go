@@ -23,7 +23,7 @@ type NewResource struct {
 }
 
 // CreateResource makes a pending resource for the claimed lease, notes it there and finishes the lease's update, all in one
-// write. st's Log and LookAgain belong to the lease. Errors, after each of which nothing was written: [model.ErrStaleWriter],
+// write. st's Consume, Log, Pass and LookAgain belong to the lease. Errors, after each of which nothing was written: [model.ErrStaleWriter],
 // [model.ErrBlueprintChanged], [model.ErrLimitReached], [model.ErrSlotHeld], [model.ErrorConflict] (an allocation is on its
 // way), [model.ErrorUnavailable].
 func (s *Store) CreateResource(ctx context.Context, c *Claim, n NewResource, st LeaseStep) (Applied, error) {
@@ -37,6 +37,7 @@ func (s *Store) CreateResource(ctx context.Context, c *Claim, n NewResource, st 
 	}
 	st.Finish = true
 	j := c.encode(st.Step, nil, set)
+	j.Pass = st.Pass
 	j.Lease, j.Blueprint, j.Rev, j.Limit, j.Slots = c.Ref.ID, n.Blueprint.Name, n.Blueprint.Rev, &n.Blueprint.Limit, n.Slots
 	ref := model.ResourceRef(c.Ref.Namespace, n.ID)
 	reply, err := s.run(ctx, "create resource", createResourceScript, []string{objectKey(ref), objectKey(c.Ref)},

@@ -98,8 +98,8 @@ type LeaseStep struct {
 	Considered *[]string
 	// Reclaiming is the resource that was asked to make room, and the command; a pointer to the zero value forgets it.
 	Reclaiming *Reclaiming
-	// Pass wakes the next waiter: this one leaves something free behind.
-	Pass bool
+	// Pass wakes the next waiters: this one leaves room for so many leases behind.
+	Pass int
 	// StandBack takes a waiting lease out of those that would take anything now, so that it does not hold up the others: it
 	// was refused for a reason that only its own next try can clear.
 	StandBack bool
@@ -160,7 +160,7 @@ type stepJSON struct {
 	Finish     *int64            `json:"finish,omitempty"`
 
 	Acquire   *acquireJSON `json:"acquire,omitempty"`
-	Pass      bool         `json:"pass,omitempty"`
+	Pass      int          `json:"pass,omitempty"`
 	Compete   bool         `json:"compete,omitempty"`
 	StandBack bool         `json:"stand_back,omitempty"`
 

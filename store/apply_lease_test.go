@@ -90,7 +90,7 @@ func TestApplyLeaseAcquires(t *testing.T) {
 	e.wantChanges(before, written("lease:l1", version+1, 0), moved("leases", "l1", "pending", "active"), expect{
 		"lease:l1 acquired": at(0), "lease:l1 active": at(0),
 		"lease:l1 resource": "r1", "lease:l1 blueprint": bp, "lease:l1 slots": `["s1","s2"]`,
-		"lease:l1 allocation": "", "lease:l1 reason": "", "lease:l1 considered": "",
+		"lease:l1 allocation": "", "lease:l1 reason": "", "lease:l1 considered": "", "lease:l1 reclaiming": "",
 		"resource:r1:leases l1": "0", "leases:by-resource:r1 l1": "0",
 		"slot:s1": "lease:l1", "slot:s2": "lease:l1",
 		"free:host r1":    load(1, 0),
@@ -507,7 +507,7 @@ func TestApplyLeaseWaits(t *testing.T) {
 	t.Run("passing on", func(t *testing.T) {
 		t.Parallel()
 		e, c, before := seed(t)
-		a := e.applyLease(c, LeaseStep{Pass: true})
+		a := e.applyLease(c, LeaseStep{Pass: 1})
 		// Leases of its own shape could take no more than it could.
 		e.wantChanges(before, written("lease:l1", int(c.version), now), event("lease:l1", "", "pending"), woken("w1"))
 		e.wantRefs(a.Wake, "lease:w1")
@@ -542,9 +542,20 @@ func TestApplyLeaseWaits(t *testing.T) {
 			e.settle(e.leaseRef(id))
 		}
 		st := e.acquireStep("r1")
-		st.Pass = true
+		st.Pass = 1
 		a := e.applyLease(e.claim(e.leaseRef("l1")), st)
 		e.wantRefs(a.Wake, "lease:l2", "lease:w1")
+	})
+	t.Run("acquired with room for two left", func(t *testing.T) {
+		t.Parallel()
+		e := newEnv(t)
+		e.resource("r1", spec{})
+		for i := range 5 {
+			e.lease(fmt.Sprintf("l%d", i), model.NewLease{})
+		}
+		st := e.acquireStep("r1")
+		st.Pass = 2
+		e.wantRefs(e.applyLease(e.claim(e.leaseRef("l0")), st).Wake, "lease:l1", "lease:l2")
 	})
 	t.Run("acquired while woken again", func(t *testing.T) {
 		t.Parallel()
@@ -562,12 +573,44 @@ func TestApplyLeaseWaits(t *testing.T) {
 	t.Run("the last shape", func(t *testing.T) {
 		t.Parallel()
 		e, _, _ := seed(t)
-		a := e.applyLease(e.claim(e.leaseRef("w1")), LeaseStep{Pass: true})
+		a := e.applyLease(e.claim(e.leaseRef("w1")), LeaseStep{Pass: 1})
 		e.wantRefs(a.Wake)
 		if got := e.dump().Values["waiting:host:shapes "+shape]; got != at(2*time.Millisecond) {
 			t.Errorf("shape of w1 and w2 stands at %s, want %s", got, at(2*time.Millisecond))
 		}
 	})
+}
+
+// TestApplyWakesWhomTheStepNames: in the same write, and nobody who is not there.
+func TestApplyWakesWhomTheStepNames(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	other, lease, resource := e.lease("l1", model.NewLease{}), e.lease("l2", model.NewLease{}), e.resource("r1", spec{})
+	e.settle(other)
+	st := Step{Wake: []model.Ref{other, e.leaseRef("nobody")}}
+	e.wantRefs(e.applyLease(e.claim(lease), LeaseStep{Step: st}).Wake, "lease:l1")
+	e.settle(other)
+	e.wantRefs(e.applyResource(e.claim(resource), ResourceStep{Step: st}).Wake, "lease:l1")
+	if _, there := e.dump().Values["wake lease:nobody"]; there {
+		t.Error("nobody is in the wake index")
+	}
+}
+
+// TestApplyLeaseNotesWhomItAskedToMakeRoom is what a waiting lease keeps about its reclaim.
+func TestApplyLeaseNotesWhomItAskedToMakeRoom(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	ref := e.lease("l1", model.NewLease{})
+	asked := Reclaiming{Resource: "r1", Command: "c1"}
+	e.applyLease(e.claim(ref), LeaseStep{Reclaiming: &asked})
+	c := e.claim(ref)
+	if w := c.Lease.Work; w.Reclaiming != "r1" || w.ReclaimCommand != "c1" {
+		t.Errorf("reclaiming %q by %q, want r1 by c1", w.Reclaiming, w.ReclaimCommand)
+	}
+	e.applyLease(c, LeaseStep{Reclaiming: &Reclaiming{}})
+	if w := e.claim(ref).Lease.Work; w.Reclaiming != "" || w.ReclaimCommand != "" {
+		t.Errorf("reclaiming %q by %q, want it forgotten", w.Reclaiming, w.ReclaimCommand)
+	}
 }
 
 // TestWordIsPassedOnAmongLeasesOfOneMillisecond: of leases that ask for different things and were queued in the same millisecond,
@@ -588,7 +631,7 @@ func TestWordIsPassedOnAmongLeasesOfOneMillisecond(t *testing.T) {
 
 	reached := map[string]int{first[0]: 1}
 	for id := first[0]; len(reached) <= n+1; {
-		a := e.applyLease(e.claim(e.leaseRef(id)), LeaseStep{Pass: true})
+		a := e.applyLease(e.claim(e.leaseRef(id)), LeaseStep{Pass: 1})
 		if len(a.Wake) == 0 {
 			break
 		}

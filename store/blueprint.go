@@ -13,7 +13,8 @@ import (
 	"drydock/model"
 )
 
-// blueprintRecord is a blueprint as it is stored. The script adds rev, created_ms, token and updated_ms in front.
+// blueprintRecord is a blueprint as it is stored. The script adds rev, created_ms, updated_ms and the
+// tokens of the first and the last call in front.
 type blueprintRecord struct {
 	Rev       int64           `json:"rev,omitempty"`
 	CreatedMS int64           `json:"created_ms,omitempty"`

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -71,9 +72,13 @@ func parseURL(raw string) (clientOptions, error) {
 	if !ok {
 		return clientOptions{}, model.Invalid("redis", "must be a URL such as redis://127.0.0.1:6379/0")
 	}
+	// What follows an unencoded / ? or # would be taken for a path or a query, and quoted in an error.
+	if behind := remainder[len(authority(remainder)):]; scheme != "unix" && strings.Contains(behind, "@") {
+		return clientOptions{}, errUnencoded
+	}
 	switch scheme {
 	case "redis", "rediss":
-		hosts, _, _ := strings.Cut(remainder[strings.LastIndex(authority(remainder), "@")+1:], "/")
+		_, hosts := cutUserinfo(authority(remainder))
 		if strings.Contains(hosts, ",") {
 			return parseCluster(scheme, remainder)
 		}
@@ -81,7 +86,7 @@ func parseURL(raw string) (clientOptions, error) {
 	case "unix":
 		opts, err := redis.ParseURL(raw)
 		if err != nil {
-			return clientOptions{}, model.Invalid("redis", "cannot be read: %s", redact(err, raw))
+			return clientOptions{}, unreadable(err)
 		}
 		return clientOptions{single: opts}, nil
 	case "redis+sentinel", "rediss+sentinel", "redis-sentinel":
@@ -91,20 +96,39 @@ func parseURL(raw string) (clientOptions, error) {
 		model.Quote(scheme))
 }
 
-// authority is the part of a URL before its path.
+var errUnencoded = model.Invalid("redis", "cannot be read; special characters in user and password must be URL-encoded (@ as %%40, / as %%2F)")
+
+// unreadable turns an error of a URL parser into one that shows no password: net/url quotes the part of the URL that it cannot
+// read, which may be one.
+func unreadable(err error) error {
+	if _, ok := errors.AsType[*url.Error](err); ok {
+		return errUnencoded
+	}
+	return model.Invalid("redis", "cannot be read: %s", err)
+}
+
+// authority is the part of a URL before its path, query and fragment.
 func authority(remainder string) string {
-	a, _, _ := strings.Cut(remainder, "/")
-	return a
+	if end := strings.IndexAny(remainder, "/?#"); end >= 0 {
+		return remainder[:end]
+	}
+	return remainder
+}
+
+// cutUserinfo cuts "user:password@host" behind the @.
+func cutUserinfo(authority string) (userinfo, hosts string) {
+	at := strings.LastIndex(authority, "@") + 1
+	return authority[:at], authority[at:]
 }
 
 // parseCluster reads "user:password@a:1,b:2?query" by handing go-redis the first address and the others as parameters.
 func parseCluster(scheme, remainder string) (clientOptions, error) {
-	auth, query, _ := strings.Cut(remainder, "?")
-	userinfo := ""
-	if at := strings.LastIndex(auth, "@"); at >= 0 {
-		userinfo, auth = auth[:at+1], auth[at+1:]
+	userinfo, list := cutUserinfo(authority(remainder))
+	path, query, _ := strings.Cut(remainder[len(userinfo)+len(list):], "?")
+	if db := strings.Trim(path, "/"); db != "" && db != "0" {
+		return clientOptions{}, model.Invalid("redis", "a Cluster has database 0 alone, not %s", model.Quote(db))
 	}
-	hosts := strings.Split(strings.TrimSuffix(auth, "/"), ",")
+	hosts := strings.Split(list, ",")
 	params, err := url.ParseQuery(query)
 	if err != nil {
 		return clientOptions{}, model.Invalid("redis", "has an unreadable query")
@@ -112,21 +136,16 @@ func parseCluster(scheme, remainder string) (clientOptions, error) {
 	for _, h := range hosts[1:] {
 		params.Add("addr", h)
 	}
-	raw := scheme + "://" + userinfo + hosts[0] + "?" + params.Encode()
-	opts, err := redis.ParseClusterURL(raw)
+	opts, err := redis.ParseClusterURL(scheme + "://" + userinfo + hosts[0] + "?" + params.Encode())
 	if err != nil {
-		return clientOptions{}, model.Invalid("redis", "cannot be read: %s", redact(err, raw))
+		return clientOptions{}, unreadable(err)
 	}
 	return clientOptions{cluster: opts}, nil
 }
 
 func parseSentinel(scheme, remainder string) (clientOptions, error) {
-	hosts := authority(remainder)
-	userinfo := ""
-	if at := strings.LastIndex(hosts, "@"); at >= 0 {
-		userinfo, hosts = hosts[:at], hosts[at+1:]
-	}
-	path, query, _ := strings.Cut(strings.TrimPrefix(remainder, authority(remainder)), "?")
+	userinfo, hosts := cutUserinfo(authority(remainder))
+	path, query, _ := strings.Cut(remainder[len(userinfo)+len(hosts):], "?")
 	params, _ := url.ParseQuery(query)
 	master, db, _ := strings.Cut(strings.Trim(path, "/"), "/")
 	if m := params.Get("master"); m != "" && scheme == "redis-sentinel" {
@@ -137,8 +156,11 @@ func parseSentinel(scheme, remainder string) (clientOptions, error) {
 	}
 	opts := &redis.FailoverOptions{MasterName: master, SentinelAddrs: strings.Split(hosts, ",")}
 	for i, addr := range opts.SentinelAddrs {
+		if addr == "" {
+			return clientOptions{}, model.Invalid("redis", "a Sentinel URL names the Sentinels' hosts: redis+sentinel://host:26379/mymaster/0")
+		}
 		if _, _, err := net.SplitHostPort(addr); err != nil {
-			opts.SentinelAddrs[i] = net.JoinHostPort(addr, "26379")
+			opts.SentinelAddrs[i] = net.JoinHostPort(strings.Trim(addr, "[]"), "26379")
 		}
 	}
 	if db != "" {
@@ -149,12 +171,12 @@ func parseSentinel(scheme, remainder string) (clientOptions, error) {
 		opts.DB = n
 	}
 	if userinfo != "" {
-		user, password, _ := strings.Cut(userinfo, ":")
+		user, password, _ := strings.Cut(strings.TrimSuffix(userinfo, "@"), ":")
 		var err1, err2 error
 		opts.Username, err1 = url.PathUnescape(user)
 		opts.Password, err2 = url.PathUnescape(password)
 		if err1 != nil || err2 != nil {
-			return clientOptions{}, model.Invalid("redis", "user and password must be URL-encoded")
+			return clientOptions{}, errUnencoded
 		}
 	}
 	if scheme == "rediss+sentinel" {
@@ -163,19 +185,14 @@ func parseSentinel(scheme, remainder string) (clientOptions, error) {
 	return clientOptions{sentinel: opts}, nil
 }
 
-// redact keeps the URL, which may hold a password, out of an error message.
-func redact(err error, raw string) string {
-	return strings.ReplaceAll(err.Error(), strconv.Quote(raw), "the URL")
-}
-
-// Redact returns a Redis URL that can be logged.
+// Redact returns a Redis URL that can be logged. It also hides what stands before the last @ of a URL that is no good.
 func Redact(raw string) string {
 	scheme, remainder, ok := strings.Cut(raw, "://")
 	if !ok {
 		return "(not a URL)"
 	}
-	if at := strings.LastIndex(authority(remainder), "@"); at >= 0 {
-		remainder = "***@" + remainder[at+1:]
+	if userinfo, hosts := cutUserinfo(remainder); userinfo != "" {
+		remainder = "***@" + hosts
 	}
 	remainder, _, _ = strings.Cut(remainder, "?")
 	return scheme + "://" + remainder

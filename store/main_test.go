@@ -17,12 +17,16 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 
 	"drydock/embedded/redistest"
 	"drydock/model"
 )
 
-func TestMain(m *testing.M) { redistest.Main(m) }
+func TestMain(m *testing.M) {
+	logging.Disable() // tests with a Redis that is away would fill the screen
+	redistest.Main(m)
+}
 
 // start is where the clock of every test stands at first.
 var start = time.UnixMilli(1_700_000_000_000).UTC()
@@ -98,59 +102,69 @@ type dump struct {
 
 func (e *env) dump() dump {
 	e.Helper()
+	ctx := context.Background()
 	d := dump{Values: map[string]string{}, Streams: map[string][]string{}}
-	keys, err := e.rdb.Keys(context.Background(), prefix(e.ns)+"*").Result()
+	keys, err := e.rdb.Keys(ctx, prefix(e.ns)+"*").Result()
 	e.must(err)
-	for _, key := range keys {
-		e.must(e.dumpKey(d, key))
+	types, ttls := make([]*redis.StatusCmd, len(keys)), make([]*redis.DurationCmd, len(keys))
+	_, err = e.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, key := range keys {
+			types[i], ttls[i] = p.Type(ctx, key), p.PTTL(ctx, key)
+		}
+		return nil
+	})
+	e.must(err)
+	var read []func()
+	_, err = e.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, key := range keys {
+			name := strings.TrimPrefix(key, prefix(e.ns))
+			if ttls[i].Val() > 0 {
+				name += " (expires)"
+			}
+			read = append(read, d.readKey(ctx, p, key, name, types[i].Val()))
+		}
+		return nil
+	})
+	e.must(err)
+	for _, r := range read {
+		r()
 	}
 	return d
 }
 
-func (e *env) dumpKey(d dump, key string) error {
-	ctx := context.Background()
-	typ, err := e.rdb.Type(ctx, key).Result()
-	if err != nil {
-		return err
-	}
-	ttl, err := e.rdb.PTTL(ctx, key).Result()
-	if err != nil {
-		return err
-	}
-	name := strings.TrimPrefix(key, prefix(e.ns))
-	if ttl > 0 {
-		name += " (expires)"
-	}
+// readKey queues the reading of a key and returns what to do with the reply.
+func (d dump) readKey(ctx context.Context, p redis.Pipeliner, key, name, typ string) func() {
 	switch typ {
 	case "hash":
-		fields, err := e.rdb.HGetAll(ctx, key).Result()
-		for f, v := range fields {
-			d.Values[name+" "+f] = v
+		fields := p.HGetAll(ctx, key)
+		return func() {
+			for f, v := range fields.Val() {
+				d.Values[name+" "+f] = v
+			}
 		}
-		return err
 	case "zset":
-		members, err := e.rdb.ZRangeWithScores(ctx, key, 0, -1).Result()
-		for _, z := range members {
-			d.Values[name+" "+toString(z.Member)] = strconv.FormatFloat(z.Score, 'f', -1, 64)
+		members := p.ZRangeWithScores(ctx, key, 0, -1)
+		return func() {
+			for _, z := range members.Val() {
+				d.Values[name+" "+toString(z.Member)] = strconv.FormatFloat(z.Score, 'f', -1, 64)
+			}
 		}
-		return err
 	case "list":
-		items, err := e.rdb.LRange(ctx, key, 0, -1).Result()
-		d.Values[name] = strings.Join(items, " ")
-		return err
+		items := p.LRange(ctx, key, 0, -1)
+		return func() { d.Values[name] = strings.Join(items.Val(), " ") }
 	case "stream":
-		entries, err := e.rdb.XRange(ctx, key, "-", "+").Result()
-		d.Streams[name] = []string{}
-		for _, x := range entries {
-			d.Streams[name] = append(d.Streams[name], entryText(x.Values))
+		entries := p.XRange(ctx, key, "-", "+")
+		return func() {
+			d.Streams[name] = []string{}
+			for _, x := range entries.Val() {
+				d.Streams[name] = append(d.Streams[name], entryText(x.Values))
+			}
 		}
-		return err
 	case "string":
-		v, err := e.rdb.Get(ctx, key).Result()
-		d.Values[name] = v
-		return err
+		v := p.Get(ctx, key)
+		return func() { d.Values[name] = v.Val() }
 	}
-	return fmt.Errorf("key %s has the type %s", key, typ)
+	return func() { d.Values[name] = "a " + typ }
 }
 
 // entryText writes a stream's entry as "field=value field=value", without empty fields and zero fences.
@@ -396,7 +410,7 @@ func (e *env) resource(id string, sp spec) model.Ref {
 		case model.ResourceDestroyed:
 			path = append(path, model.ResourceReleased, state)
 		}
-		e.applyResource(e.claim(ref), ResourceStep{Path: path})
+		e.applyResource(e.claim(ref), ResourceStep{Path: path, Step: Step{Finish: state == model.ResourceDestroyed}})
 		if state != model.ResourceDestroyed {
 			e.settle(ref)
 		}
@@ -433,7 +447,7 @@ func (e *env) leaseIn(id string, state model.LeaseState) model.Ref {
 	case model.LeaseDestroyed:
 		path = append(path, model.LeaseReleased, state)
 	}
-	e.applyLease(e.claim(ref), LeaseStep{Path: path})
+	e.applyLease(e.claim(ref), LeaseStep{Path: path, Step: Step{Finish: state == model.LeaseDestroyed}})
 	if state != model.LeaseDestroyed {
 		e.settle(ref)
 	}

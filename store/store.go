@@ -127,6 +127,8 @@ func translate(op string, err error) error {
 func transient(reply string) bool {
 	for _, p := range []string{
 		"LOADING", "READONLY", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "OOM", "MISCONF", "NOREPLICAS", "BUSY", "MOVED", "ASK",
+		// Our transactions are well formed: one that is discarded met one of these on the way.
+		"EXECABORT",
 		"UNKILLABLE", "NOAUTH", "WRONGPASS", "ERR max number of clients",
 	} {
 		if strings.HasPrefix(reply, p) {

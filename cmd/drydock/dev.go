@@ -73,7 +73,11 @@ func runDev(ctx context.Context, o *options, out io.Writer) error {
 		return err
 	}
 	errs := make(chan error, 2)
-	waitWorker, err := s.startWorker(ctx)
+	locker, err := s.newLocker()
+	if err != nil {
+		return err
+	}
+	waitWorker, err := s.startWorker(ctx, locker)
 	if err != nil {
 		return err
 	}

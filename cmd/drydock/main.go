@@ -35,7 +35,8 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) int {
-	err := root().Run(ctx, args)
+	begun := false
+	err := root(&begun).Run(ctx, args)
 	if err == nil {
 		return 0
 	}
@@ -43,17 +44,18 @@ func run(ctx context.Context, args []string) int {
 	if coder, ok := errors.AsType[cli.ExitCoder](err); ok {
 		return coder.ExitCode()
 	}
-	switch model.KindOf(err) {
-	case model.ErrorInvalid:
+	switch kind := model.KindOf(err); {
+	case !begun, kind == model.ErrorInvalid:
 		return exitUsage
-	case model.ErrorUnavailable:
+	case kind == model.ErrorUnavailable:
 		return exitUnavailable
 	default:
 		return exitFailure
 	}
 }
 
-func root() *cli.Command {
+// root is the command line. It sets begun when a command begins: an error before that is about a flag or a variable.
+func root(begun *bool) *cli.Command {
 	usageError := func(_ context.Context, _ *cli.Command, err error, _ bool) error {
 		return cli.Exit(err.Error()+"; see --help", exitUsage)
 	}
@@ -61,6 +63,11 @@ func root() *cli.Command {
 	for _, c := range commands {
 		c.OnUsageError = usageError
 		c.HideHelpCommand = true
+		action := c.Action
+		c.Action = func(ctx context.Context, cmd *cli.Command) error {
+			*begun = true
+			return action(ctx, cmd)
+		}
 	}
 	return &cli.Command{
 		Name:    "drydock",

@@ -78,6 +78,15 @@ func (url queueClient) MakeRedisClient() any {
 	return client
 }
 
+// clientLogger takes what go-redis says by itself. What fails is also an error, and whoever gets that says so; for the rest there is
+// --log-level debug.
+type clientLogger struct{ log *slog.Logger }
+
+// Printf implements go-redis's logger.
+func (l clientLogger) Printf(ctx context.Context, format string, args ...any) {
+	l.log.DebugContext(ctx, fmt.Sprintf(format, args...))
+}
+
 // service is what every process is made of: a client of the data Redis and the store on it.
 type service struct {
 	opts  *options
@@ -108,6 +117,7 @@ func newService(opts *options) (*service, error) {
 		return nil, err
 	}
 	log := opts.logger()
+	redis.SetLogger(clientLogger{log.With("component", "go-redis")})
 	s := &service{opts: opts, log: log, rdb: rdb, kinds: known, prom: prometheus.NewRegistry()}
 	s.prom.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	s.store = store.New(rdb, store.Config{Visibility: opts.lockTTL + time.Second, Durability: level, Logger: log})
@@ -153,8 +163,8 @@ func (s *service) startAPI(ctx context.Context, ln net.Listener, errs chan<- err
 	return serve(ctx, web, ln, errs, server.Drain)
 }
 
-// startWorker takes update tasks until ctx ends, then lets the running ones finish. The returned function waits for that.
-func (s *service) startWorker(ctx context.Context) (wait func(), err error) {
+// newLocker returns what takes the object locks. It speaks to no server yet, and finds what is wrong with the flags.
+func (s *service) newLocker() (*locks.Locker, error) {
 	nodes, err := s.lockNodes()
 	if err != nil {
 		return nil, err
@@ -163,6 +173,11 @@ func (s *service) startWorker(ctx context.Context) (wait func(), err error) {
 	if err != nil {
 		return nil, model.Invalid("--lock-redis", "%s", err)
 	}
+	return locker, nil
+}
+
+// startWorker takes update tasks until ctx ends, then lets the running ones finish. The returned function waits for that.
+func (s *service) startWorker(ctx context.Context, locker *locks.Locker) (wait func(), err error) {
 	updater := handlers.NewUpdater(s.store, locker, s.tasks, s.kinds, handlers.Config{
 		Worker: workerName(), Namespaces: s.opts.namespaces, Logger: s.log, DestroyGrace: s.opts.destroyGrace, ReclaimGrace: s.opts.reclaimGrace,
 	})

@@ -35,6 +35,10 @@ func runWorker(ctx context.Context, o *options) error {
 		return err
 	}
 	defer s.close()
+	locker, err := s.newLocker()
+	if err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	errs := make(chan error, 1)
@@ -52,7 +56,7 @@ func runWorker(ctx context.Context, o *options) error {
 		}
 		return err
 	}
-	wait, err := s.startWorker(ctx)
+	wait, err := s.startWorker(ctx, locker)
 	if err != nil {
 		return err
 	}

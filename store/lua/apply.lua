@@ -54,7 +54,7 @@ local function consume(key, step, state)
   end
 end
 
--- advance writes the new state, the instants on the way, the step's own fields and the raised version.
+-- advance writes the new state, the instants on the way, the step's own fields and the raised version, and wakes whom the step names.
 local function advance(key, plural, id, step, state)
   local fields = {'version', int(step.version + 1), 'updated', int(NOW), 'status', state}
   for _, to in ipairs(step.path or {}) do
@@ -71,6 +71,9 @@ local function advance(key, plural, id, step, state)
   if state ~= step.from then move(plural, id, step.from, state) end
   for _, entry in ipairs(step.log or {}) do
     log(key, entry.e, entry.t, entry.c, step.fence, step.worker)
+  end
+  for _, other in ipairs(step.wake or {}) do
+    if redis.call('EXISTS', member_key(other)) == 1 then owe(other) end
   end
 end
 

@@ -37,13 +37,15 @@ if take then
 end
 if step.from == 'pending' and state ~= 'pending' then
   leave_queue(id, o.type, o.shape)
-  if step.pass or not take or redis.call('HGET', key, 'woken') == '1' then pass_on(id, o.type, o.shape, o.order, true) end
+  -- Who leaves without taking anything, or has been woken again meanwhile, leaves something behind that it has not seen.
+  local unseen = (not take or redis.call('HGET', key, 'woken') == '1') and 1 or 0
+  pass_on(id, o.type, o.shape, o.order, math.max(step.pass or 0, unseen), true)
 elseif state == 'pending' and step.from ~= 'pending' then
   join_queue(id, o.type, o.shape, o.order)
 elseif state == 'pending' then
   if step.stand_back then stand_back(id, o.type, o.shape) end
   if step.compete then compete(id, o.type, o.shape, o.order) end
-  if step.pass then pass_on(id, o.type, o.shape, o.order, false) end
+  pass_on(id, o.type, o.shape, o.order, step.pass or 0, false)
 end
 local leaves = o.resource ~= '' and (state == 'destroyed' or (state == 'pending' and step.from ~= 'pending'))
 if state == 'destroyed' or leaves then free_slots(member, o.slots) end

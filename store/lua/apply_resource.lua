@@ -16,9 +16,6 @@ if step.unleased and redis.call('ZCARD', key .. ':leases') > 0 then return {'lea
 
 consume(key, step, state)
 advance(key, 'resources', id, step, state)
-for _, other in ipairs(step.wake or {}) do
-  if redis.call('EXISTS', member_key(other)) == 1 then owe(other) end
-end
 -- A resource's capacity bounds this loop.
 if step.cascade then
   for i, lease in ipairs(redis.call('ZRANGE', key .. ':leases', 0, -1)) do

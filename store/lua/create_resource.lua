@@ -1,16 +1,17 @@
 -- create_resource makes a resource for a waiting lease, in one write with the lease's note of it.
 -- KEYS[1] -> resource:<id>   KEYS[2] -> lease:<id> it is made for
--- ARGV[3] -> resource id   ARGV[4] -> the step, JSON of Go's AllocationStep   ARGV[5:] -> fields and values of the resource
--- Derived: blueprints:revs, blueprint:<name>:resources, resources, resources:pending, slot:<key>, waiting:<type>…, both logs, wake, events.
--- Returns {code, 'done' | 'again' | '', woken…}; code ok, repeat, stale, changed (the blueprint is another one), limit, held (a slot lock is),
+-- ARGV[3] -> resource id   ARGV[4] -> the lease's step, JSON   ARGV[5:] -> fields and values of the resource
+-- Derived: <lease>:commands, :records, :history, blueprints:revs, blueprint:<name>:resources, resources, resources:pending, slot:<key>, waiting:<type>…, both logs, wake, events.
+-- Returns {code, 'done' | 'again' | '', woken…}; code ok, repeat, stale, transition (the lease does not wait), changed (the blueprint is another one), limit, held (a slot lock is),
 -- pending (the lease has an allocation on its way).
 -- Writes only after all checks pass.
 local id, step = ARGV[3], cjson.decode(ARGV[4])
 local lease_key, lease_member, member = KEYS[2], 'lease:' .. step.lease, 'resource:' .. id
 local o = read(lease_key, 'status', 'writer', 'version', 'type', 'shape', 'order', 'allocation')
-local code = guard(o, step, lease_key)
+local code, state = guard(o, step, lease_key)
 if code == 'repeat' then return {code, finish(lease_key, lease_member, step.finish)} end
 if code ~= 'ok' then return {code, ''} end
+if state ~= 'pending' then return {'transition', ''} end
 if o.allocation ~= '' and redis.call('HGET', P .. 'resource:' .. o.allocation, 'status') == 'pending' then return {'pending', ''} end
 if redis.call('HGET', P .. 'blueprints:revs', step.blueprint) ~= int(step.rev) then return {'changed', ''} end
 local siblings = P .. 'blueprint:' .. step.blueprint .. ':resources'
@@ -30,9 +31,11 @@ log(KEYS[1], 'allocated', 'allocated for lease ' .. step.lease, '', step.fence, 
 owe(member)
 tell(member, 'allocated', 'pending')
 
-advance(lease_key, 'leases', step.lease, step, 'pending')
+consume(lease_key, step, state)
+advance(lease_key, 'leases', step.lease, step, state)
 -- Until its own resource is ready or dead, the lease does not compete for others' (one allocation at a time).
 stand_back(step.lease, o.type, o.shape)
-pass_on(step.lease, o.type, o.shape, o.order, true)
+local unseen = redis.call('HGET', lease_key, 'woken') == '1' and 1 or 0
+pass_on(step.lease, o.type, o.shape, o.order, math.max(step.pass or 0, unseen), true)
 tell(lease_member, 'allocated', 'pending')
 return {'ok', finish(lease_key, lease_member, step.finish), unpack(woken)}

@@ -96,13 +96,15 @@ local function join_queue(id, rtype, shape, order)
   compete(id, rtype, shape, order)
 end
 
--- pass_on wakes those who may take what a waiter leaves behind: the first of its own shape and the first of the next. Shapes of one
--- millisecond stand by name, so that the word reaches each of them and comes back to none.
-local function pass_on(id, rtype, shape, order, left)
+-- pass_on wakes those who may take what a waiter leaves behind: the first n of its own shape, if it left the queue, and the first
+-- of the next shape. Shapes of one millisecond stand by name, so that the word reaches each of them and comes back to none.
+local function pass_on(id, rtype, shape, order, n, left)
+  if n <= 0 then return end
   local shapes, prefix = P .. 'waiting:' .. rtype .. ':shapes', P .. 'waiting:' .. rtype .. ':shape:'
   if left then
-    local same = redis.call('ZRANGE', prefix .. shape, 0, 0)
-    if same[1] and same[1] ~= id then owe('lease:' .. same[1]) end
+    for _, same in ipairs(redis.call('ZRANGE', prefix .. shape, 0, math.min(n, MAX_SHAPES) - 1)) do
+      if same ~= id then owe('lease:' .. same) end
+    end
   end
   local next_shape
   for _, twin in ipairs(redis.call('ZRANGE', shapes, order, order, 'BYSCORE', 'LIMIT', 0, MAX_SHAPES)) do

@@ -1,0 +1,6 @@
+//go:build !race
+
+package e2e_test
+
+// buildFlags build the binary as the tests were built.
+var buildFlags []string

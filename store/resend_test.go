@@ -1,0 +1,338 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
+
+	"drydock/embedded/redistest"
+	"drydock/model"
+)
+
+// scripts are all of them, by the name of their file.
+var scripts = map[string]*redis.Script{
+	"create_lease": createLeaseScript, "create_resource": createResourceScript, "send": sendScript, "claim": claimScript,
+	"touch": touchScript, "busy": busyScript, "due": dueScript, "finish": finishScript, "apply_lease": applyLeaseScript,
+	"apply_resource": applyResourceScript, "put_blueprint": putBlueprintScript, "delete_blueprint": deleteBlueprintScript,
+	"save_answer": saveAnswerScript, "snapshot": snapshotScript,
+}
+
+// resender sends every script twice, as go-redis does when a reply is lost, and hands on the second reply. The second run must
+// change nothing and answer as the first did.
+type resender struct {
+	e *env
+
+	mu   sync.Mutex
+	seen map[string]int
+}
+
+// newResentEnv is an env whose store sends every script twice; its rdb does not.
+func newResentEnv(t *testing.T) (*env, *resender) {
+	t.Helper()
+	e := newEnv(t)
+	r := &resender{e: e, seen: map[string]int{}}
+	client := redistest.Client(t, redistest.Shared(t))
+	for _, s := range scripts {
+		e.must(s.Load(e.ctx, client).Err())
+	}
+	client.AddHook(r)
+	e.Store = New(client, e.cfg)
+	t.Cleanup(e.Store.Close)
+	return e, r
+}
+
+func (r *resender) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (r *resender) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (r *resender) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		name := ""
+		for n, s := range scripts {
+			if cmd.Name() == "evalsha" && cmd.Args()[1] == s.Hash() {
+				name = n
+			}
+		}
+		if name == "" {
+			return next(ctx, cmd)
+		}
+		first := redis.NewCmd(ctx, cmd.Args()...)
+		if err := next(ctx, first); err != nil {
+			r.e.Errorf("%s: %v", name, err)
+		}
+		before := r.e.dump()
+		err := next(ctx, cmd)
+		second, _ := cmd.(*redis.Cmd)
+		if diff := cmp.Diff(before, r.e.dump()); diff != "" {
+			r.e.Errorf("%s sent again changed (-before +after):\n%s", name, diff)
+		}
+		r.compare(name, before, first.Val(), second.Val())
+		r.mu.Lock()
+		r.seen[name]++
+		r.mu.Unlock()
+		return err
+	}
+}
+
+// compare wants the same answer from both runs, but for what is said here.
+func (r *resender) compare(name string, d dump, first, second any) {
+	woken := 0 // where the woken begin, for scripts that do not remember them
+	switch name {
+	case "due":
+		return // an object is handed out once; if that reply is lost, it comes back after the visibility
+	case "save_answer":
+		if first == int64(0) && second == int64(1) {
+			r.e.Errorf("save_answer kept the second answer")
+		}
+		return
+	case "send":
+		// The second run wakes the object as the first did, or because another command woke it: one task more harms nothing.
+		list, again := toSlice(first), toSlice(second)
+		if len(again) >= 4 && !slices.Equal(toStrings(list[4:]), toStrings(again[4:])) && len(list) == 4 {
+			second = again[:4]
+		}
+	case "apply_lease", "apply_resource", "create_resource":
+		woken = 2
+		if list := toSlice(first); list[0] == "ok" {
+			list[0] = "repeat"
+		}
+	case "put_blueprint":
+		woken = 2
+	}
+	if woken > 0 {
+		// Whom the first run woke is known from the wake index alone.
+		list := toSlice(first)
+		for _, member := range list[woken:] {
+			if d.Values["wake "+toString(member)] == "" {
+				r.e.Errorf("%s: woken %s is not in the wake index", name, member)
+			}
+		}
+		first, second = list[:woken], toSlice(second)[:woken]
+	}
+	if !reflect.DeepEqual(sortedReply(first), sortedReply(second)) {
+		r.e.Errorf("%s sent again answers differently (-first +second):\n%s", name, cmp.Diff(first, second))
+	}
+}
+
+// sortedReply makes the fields of HGETALL comparable, whose order is anybody's guess.
+func sortedReply(v any) any {
+	list, ok := v.([]any)
+	if !ok {
+		return v
+	}
+	out := make([]any, len(list))
+	for i, x := range list {
+		out[i] = sortedReply(x)
+	}
+	if len(list) > 20 && len(list)%2 == 0 {
+		return toMap(v)
+	}
+	return out
+}
+
+func TestEveryScriptIsKnown(t *testing.T) {
+	t.Parallel()
+	files, err := os.ReadDir("lua")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]bool{}
+	for _, f := range files {
+		if name := strings.TrimSuffix(f.Name(), ".lua"); name != "lib" && name != "apply" {
+			want[name] = true
+		}
+	}
+	got := map[string]bool{}
+	for name := range scripts {
+		got[name] = true
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("scripts under test (-files +here):\n%s", diff)
+	}
+}
+
+// TestResentScripts runs each script twice with the same arguments, in all the ways that it can end well.
+func TestResentScripts(t *testing.T) {
+	t.Parallel()
+	e, r := newResentEnv(t)
+	idem := model.Idempotency{Key: "k", Fingerprint: "f"}
+	full := model.NewLease{
+		Type: "host", Attributes: map[string]string{"os": "linux"}, Owner: "ada", TTL: time.Hour, Priority: 1, Data: json.RawMessage("{}"),
+	}
+
+	b := e.putBlueprint(bp, 0)
+	if again, created, _, err := e.PutBlueprint(e.ctx, b); created || again.Rev != 2 || err != nil {
+		t.Errorf("declared again within the same millisecond: %+v, created %t, %v", again, created, err)
+	}
+	for i, k := range []model.Idempotency{{}, idem, idem} {
+		created, err := e.CreateLease(e.ctx, e.ns, fmt.Sprintf("l%d", i), full, k)
+		e.must(err)
+		if repeat := i == 2; created.Repeat != repeat || (len(created.Wake) == 1) == repeat {
+			t.Errorf("create %d = %+v", i, created)
+		}
+	}
+	e.must(e.SaveAnswer(e.ctx, e.ns, "k", model.Answer{Status: 202}))
+	l0, l1, r0 := e.leaseRef("l0"), e.leaseRef("l1"), e.resourceRef("r0")
+	for i := range 3 {
+		_, err := e.Busy(e.ctx, l0, fmt.Sprint(i), time.Second)
+		e.must(err)
+	}
+	c := e.claim(l0)
+	e.must(e.Touch(e.ctx, c))
+	_, err := e.Snapshot(e.ctx, c, []*model.Blueprint{b}, 0)
+	e.must(err)
+	_, err = e.CreateResource(e.ctx, c, NewResource{
+		ID: "r0", Name: "r0", Blueprint: e.blueprint(bp), Capacity: 2, Attributes: full.Attributes, Slots: []string{"s0"},
+	}, LeaseStep{Step: Step{LookAgain: start.Add(time.Hour)}})
+	e.must(err)
+	if c.version != 1 {
+		t.Errorf("version %d after one write, want 1", c.version)
+	}
+	rc := e.claim(r0)
+	e.applyResource(rc, ResourceStep{Path: []model.ResourceState{model.ResourceActive}, Refill: true})
+	if a := e.applyResource(rc, ResourceStep{Step: Step{Finish: true}}); !a.Done {
+		t.Errorf("finished %+v", a)
+	}
+	for _, ref := range []model.Ref{l0, l1} {
+		c := e.claim(ref)
+		e.applyLease(c, LeaseStep{StandBack: true})
+		st := e.acquireStep("r0", "s-"+ref.ID)
+		st.Pass, st.Log = 1, []Entry{{Event: model.EventAcquired, Text: "acquired"}}
+		e.applyLease(c, st)
+		e.applyLease(c, LeaseStep{Path: []model.LeaseState{model.LeaseActive}, Step: Step{Finish: true, LookAgain: c.Lease.Until}})
+	}
+	for i := range 3 {
+		for _, k := range []model.Idempotency{{}, {Key: fmt.Sprint(i), Fingerprint: "f"}} {
+			if _, err := e.Send(e.ctx, command(l0, model.NewID(), model.CommandRelease), k); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	e.send(r0, "c1", model.CommandRelease)
+	rc = e.claim(r0)
+	e.applyResource(rc, ResourceStep{
+		Path: []model.ResourceState{model.ResourceReleased}, Cascade: "gone", Step: Step{Consume: consumed(rc, model.OutcomeApplied)},
+	})
+	e.clock.advance(2 * time.Hour) // past their until
+	for _, ref := range []model.Ref{l0, l1} {
+		c := e.claim(ref)
+		if len(c.Commands) < 2 {
+			t.Errorf("%s has %d commands, want that of its resource and that of its end", ref, len(c.Commands))
+		}
+		e.applyLease(c, LeaseStep{
+			Path: []model.LeaseState{model.LeaseReleased, model.LeaseDestroyed},
+			Step: Step{Consume: consumed(c, model.OutcomeSuperseded)[:1], Finish: true},
+		})
+	}
+	sent, err := e.Send(e.ctx, command(l0, "late", model.CommandRelease), model.Idempotency{Key: "late", Fingerprint: "f"})
+	if sent.Command != nil || err != nil {
+		t.Errorf("release of what is destroyed = %+v, %v", sent, err)
+	}
+	_, err = e.Claim(e.ctx, l0, "w1")
+	e.must(err)
+	rc = e.claim(r0)
+	e.applyResource(rc, ResourceStep{Path: []model.ResourceState{model.ResourceDestroyed}, Unleased: true, Step: Step{Finish: true}})
+	_, _, err = e.Due(e.ctx, e.ns, 100)
+	e.must(err)
+	c = e.claim(e.createLease("l9", model.NewLease{}).Lease.Ref)
+	for _, lookAgain := range []time.Time{start.Add(9 * time.Hour), {}} {
+		if again, err := e.Finish(e.ctx, c, lookAgain); again || err != nil {
+			t.Errorf("finish = %t, %v", again, err)
+		}
+	}
+	e.must(e.DeleteBlueprint(e.ctx, e.ns, bp))
+
+	for name := range scripts {
+		if r.seen[name] == 0 {
+			t.Errorf("%s was not run", name)
+		}
+	}
+}
+
+// life is a mini scenario: eight leases on a blueprint that makes at most two resources for two each; releases, an end that passes,
+// a resource that is released under its leases.
+func life(e *env) {
+	e.Helper()
+	due := New(e.rdb, e.cfg)
+	defer due.Close()
+	e.putBlueprint(bp, 2)
+	for i := range 8 {
+		n := model.NewLease{Type: "host"}
+		if i == 1 {
+			n.TTL = 2 * time.Minute
+		}
+		_, err := e.CreateLease(e.ctx, e.ns, fmt.Sprintf("l%d", i), n, model.Idempotency{Key: fmt.Sprint(i), Fingerprint: "f"})
+		e.must(err)
+		e.clock.advance(time.Millisecond)
+	}
+	e.drive(due, 3)
+	for i := range 3 {
+		e.send(e.leaseRef("l0"), fmt.Sprintf("c%d", i), model.CommandRelease)
+	}
+	e.drive(due, 3)
+	e.clock.advance(2 * time.Minute)
+	e.drive(due, 3)
+	e.send(e.resourceRef("r-l0"), "c0", model.CommandRelease)
+	e.drive(due, 4)
+	page, err := e.Leases(e.ctx, e.ns, model.LeaseFilter{})
+	e.must(err)
+	for _, l := range page.Items {
+		e.send(l.Ref, "end", model.CommandRelease)
+	}
+	e.drive(due, 4)
+	resources, err := e.Resources(e.ctx, e.ns, model.ResourceFilter{})
+	e.must(err)
+	for _, r := range resources.Items {
+		e.send(r.Ref, "end", model.CommandRelease)
+	}
+	e.drive(due, 4)
+}
+
+// TestResentScenario lives the same life twice, with every script sent once and sent twice: the same must come of it.
+func TestResentScenario(t *testing.T) {
+	t.Parallel()
+	once := newEnv(t)
+	life(once)
+	twice, r := newResentEnv(t)
+	life(twice)
+	if diff := cmp.Diff(normalDump(once.dump()), normalDump(twice.dump())); diff != "" {
+		t.Errorf("what is stored in the end (-sent once +sent twice):\n%s", diff)
+	}
+	for _, name := range []string{"create_lease", "create_resource", "send", "claim", "apply_lease", "apply_resource", "snapshot"} {
+		if r.seen[name] == 0 {
+			t.Errorf("%s was not run", name)
+		}
+	}
+	leases, err := twice.Leases(twice.ctx, twice.ns, model.LeaseFilter{Status: model.LeaseDestroyed})
+	twice.must(err)
+	resources, err := twice.Resources(twice.ctx, twice.ns, model.ResourceFilter{Status: model.ResourceDestroyed})
+	twice.must(err)
+	if len(leases.Items) != 8 || len(resources.Items) < 3 {
+		t.Errorf("%d leases and %d resources were destroyed, want 8 and at least 3", len(leases.Items), len(resources.Items))
+	}
+}
+
+func normalDump(d dump) dump {
+	out := dump{Values: map[string]string{}, Streams: map[string][]string{}}
+	for k, v := range d.Values {
+		out.Values[normal(k)] = normal(v)
+	}
+	for k, entries := range d.Streams {
+		for _, x := range entries {
+			out.Streams[normal(k)] = append(slices.Clip(out.Streams[normal(k)]), normal(x))
+		}
+	}
+	return out
+}
