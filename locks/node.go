@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	redsyncredis "github.com/go-redsync/redsync/v4/redis"
@@ -12,11 +13,18 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
+var errUnreadable = errors.New("lock node: the URL cannot be read; " +
+	"special characters in user and password must be URL-encoded (@ as %40, / as %2F)")
+
 // NodeOptions returns the client options for a lock node from its URL ("redis://host:6379/0"): deadlines are obeyed, a call is never sent
 // again, and a dead node fails fast. Timeouts that the URL states are kept.
 func NodeOptions(url string) (*redis.Options, error) {
 	opts, err := redis.ParseURL(url)
-	if err != nil {
+	switch {
+	case err != nil && strings.Contains(url, "@"):
+		// The parser quotes what it cannot read, which may be a password.
+		return nil, errUnreadable
+	case err != nil:
 		return nil, fmt.Errorf("lock node: %w", err)
 	}
 	opts.ContextTimeoutEnabled = true

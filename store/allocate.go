@@ -108,8 +108,9 @@ func (s *Store) Snapshot(ctx context.Context, c *Claim, blueprints []*model.Blue
 		}
 		snap.Ahead = append(snap.Ahead, Ahead{Count: toInt(pair[0]), First: first.Request()})
 	}
-	for i, n := range toSlice(reply[3]) {
-		snap.Resources[blueprints[i].Name] = int(toInt(n))
+	counts := toSlice(reply[3])
+	for i, bp := range blueprints {
+		snap.Resources[bp.Name] = int(toInt(counts[i]))
 	}
 	return snap, nil
 }

@@ -261,7 +261,7 @@ var errTransition = errors.New(`the script answered "transition"`)
 func wantStepError(t *testing.T, err, want error) {
 	t.Helper()
 	switch {
-	case want == errTransition:
+	case errors.Is(want, errTransition):
 		if kindOf(err) != model.ErrorInternal || errors.Unwrap(err).Error() != want.Error() {
 			t.Errorf("error %v, want an internal one: %v", err, want)
 		}

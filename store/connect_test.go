@@ -185,7 +185,7 @@ func TestSlowWhenDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &outageBackoff{}
 		refused := errors.New("refused")
-		var fail error = refused
+		fail := refused
 		dial := h.DialHook(func(context.Context, string, string) (net.Conn, error) { return nil, fail })
 		took := func(ctx context.Context) time.Duration {
 			began := time.Now()

@@ -41,7 +41,7 @@ func TestParseDurability(t *testing.T) {
 
 // writes are the calls that a caller is told are safe.
 func writes(e *env, id string) map[string]error {
-	_, _, _, putErr := e.PutBlueprint(e.ctx, &model.Blueprint{Namespace: e.ns, Name: "b-" + id, Kind: "pool", Type: "host"})
+	_, _, _, putErr := e.PutBlueprint(e.ctx, &model.Blueprint{Namespace: e.ns, Name: "b-" + id, Kind: "pool", Type: "host"}) //nolint:dogsled // only the error matters here
 	_, createErr := e.CreateLease(e.ctx, e.ns, id, model.NewLease{Type: "host"}, model.Idempotency{Key: id, Fingerprint: "f"})
 	_, sendErr := e.Send(e.ctx, command(e.leaseRef("l0"), "c-"+id, model.CommandExtend), model.Idempotency{Key: "send-" + id, Fingerprint: "f"})
 	return map[string]error{"PutBlueprint": putErr, "CreateLease": createErr, "Send": sendErr}
@@ -284,8 +284,8 @@ func TestRedisIsDown(t *testing.T) {
 
 			all := calls(e, lease, resource)
 			typ := reflect.TypeFor[*Store]()
-			for i := range typ.NumMethod() {
-				name := typ.Method(i).Name
+			for method := range typ.Methods() {
+				name := method.Name
 				if _, ok := all[name]; !ok && !slices.Contains(silentCalls, name) {
 					t.Errorf("%s is not among the calls tried here", name)
 				}

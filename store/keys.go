@@ -67,9 +67,5 @@ func blueprintsRevKey(ns string) string     { return prefix(ns) + "blueprints:re
 func idemKey(ns, key string) string         { return prefix(ns) + "idem:" + key }
 func eventsKey(ns string) string            { return prefix(ns) + "events" }
 
-func blueprintResourcesKey(ns, name string) string {
-	return prefix(ns) + "blueprint:" + name + ":resources"
-}
-
 // LockKey names the object lock of an object. On the data Redis it lives beside the object.
 func LockKey(ref model.Ref) string { return prefix(ref.Namespace) + "lock:" + ref.Member() }

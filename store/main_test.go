@@ -2,9 +2,7 @@ package store
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"regexp"
@@ -65,7 +63,7 @@ type env struct {
 	*Store
 }
 
-var silent = slog.New(slog.NewTextHandler(io.Discard, nil))
+var silent = slog.New(slog.DiscardHandler)
 
 func newEnv(t testing.TB) *env {
 	t.Helper()
@@ -505,18 +503,6 @@ func kindOf(err error) model.ErrorKind {
 		return ""
 	}
 	return model.KindOf(err)
-}
-
-func compact(t testing.TB, raw json.RawMessage) string {
-	t.Helper()
-	if len(raw) == 0 {
-		return ""
-	}
-	var v any
-	if err := json.Unmarshal(raw, &v); err != nil {
-		t.Fatal(err)
-	}
-	return mustJSON(v)
 }
 
 // redisZ is a member of the wake index that is due at start.

@@ -66,7 +66,7 @@ func (w *walk) names() []model.CommandName {
 func (w *walk) step() {
 	w.Helper()
 	if len(w.pens) == 0 || w.rnd.IntN(6) == 0 {
-		w.say("claim")
+		w.sayf("claim")
 		c := w.claim(w.ref)
 		w.pens = append(w.pens, &pen{c, c.Commands})
 		w.wantRead(c)
@@ -75,24 +75,24 @@ func (w *walk) step() {
 	switch p := w.pick(); w.rnd.IntN(8) {
 	case 0, 1, 2:
 		id := fmt.Sprintf("c%03d", len(w.sent))
-		w.say("send %s", id)
+		w.sayf("send %s", id)
 		w.sent = append(w.sent, id)
 		w.send(w.ref, id, w.names()[w.rnd.IntN(len(w.names()))])
 	case 3:
 		if len(w.sent) > 0 {
 			id := w.sent[w.rnd.IntN(len(w.sent))]
-			w.say("send %s again", id)
+			w.sayf("send %s again", id)
 			w.wantNoChange(func() { w.send(w.ref, id, model.CommandRelease) })
 		}
 	case 4, 5:
 		w.apply(p)
 	case 6:
-		w.say("finish, touch, latest %t", w.latest(p))
+		w.sayf("finish, touch, latest %t", w.latest(p))
 		_, finishErr := w.Finish(w.ctx, p.Claim, start)
 		w.wantStale(p, finishErr)
 		w.wantStale(p, w.Touch(w.ctx, p.Claim))
 	case 7:
-		w.say("time passes, busy, due")
+		w.sayf("time passes, busy, due")
 		w.clock.advance(time.Duration(w.rnd.IntN(12_000)) * time.Millisecond)
 		_, err := w.Busy(w.ctx, w.ref, fmt.Sprint(w.rnd.Uint64()), time.Second)
 		w.must(err)
@@ -101,7 +101,7 @@ func (w *walk) step() {
 	}
 }
 
-func (w *walk) say(format string, args ...any) {
+func (w *walk) sayf(format string, args ...any) {
 	w.steps = append(w.steps, fmt.Sprintf(format, args...))
 }
 
@@ -132,7 +132,7 @@ func (w *walk) apply(p *pen) {
 	for _, cmd := range p.left[:n] {
 		st.Consume = append(st.Consume, Consumption{Command: cmd, Outcome: outcomes[w.rnd.IntN(2)]})
 	}
-	w.say("apply %d of %d, latest %t", n, len(p.left), w.latest(p))
+	w.sayf("apply %d of %d, latest %t", n, len(p.left), w.latest(p))
 	before, claim := w.dump(), *p.Claim
 	err := w.applyStep(p.Claim, st)
 	w.wantStale(p, err)
@@ -145,7 +145,7 @@ func (w *walk) apply(p *pen) {
 	p.left = p.left[n:]
 	w.done += n
 	if w.rnd.IntN(3) == 0 {
-		w.say("the same again")
+		w.sayf("the same again")
 		w.wantNoChange(func() { w.must(w.applyStep(&claim, st)) })
 	}
 }

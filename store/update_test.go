@@ -241,9 +241,9 @@ func TestBusy(t *testing.T) {
 		e.clock.advance(20 * time.Second)
 		got = append(got, busy(fmt.Sprintf("t%d", i+2)))
 	}
-	want := []time.Duration{200, 400, 800, 1600, 3200, 6400, 11000, 11000, 11000, 11000}
-	for i := range want {
-		want[i] *= time.Millisecond
+	var want []time.Duration
+	for _, ms := range []int64{200, 400, 800, 1600, 3200, 6400, 11000, 11000, 11000, 11000} {
+		want = append(want, time.UnixMilli(ms).Sub(time.UnixMilli(0)))
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("delays (-want +got):\n%s", diff)
