@@ -20,8 +20,9 @@ import (
 // hookScript makes a lease ready. It writes down when it begins and ends, and for which fence; the first run of all waits in between
 // until the test opens the gate.
 const hookScript = `#!/bin/sh
+if mkdir "$RECORD/first" 2>/dev/null; then first=yes; else first=no; fi
 echo "begin $DRYDOCK_FENCE $DRYDOCK_IDEMPOTENCY_KEY" >>"$RECORD/runs"
-if mkdir "$RECORD/first" 2>/dev/null; then cat "$RECORD/gate" >/dev/null; fi
+if [ $first = yes ]; then read -r word <"$RECORD/gate"; fi
 echo "end $DRYDOCK_FENCE $DRYDOCK_IDEMPOTENCY_KEY" >>"$RECORD/runs"
 `
 
@@ -33,6 +34,7 @@ type hooked struct {
 	url     string
 	folder  string // of the script
 	records string // where it writes
+	gate    *os.File
 }
 
 func startHooked(t *testing.T) *hooked {
@@ -43,16 +45,25 @@ func startHooked(t *testing.T) *hooked {
 	if err := os.WriteFile(script, []byte(hookScript), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Mkfifo(filepath.Join(h.records, "gate"), 0o600); err != nil {
+	gate := filepath.Join(h.records, "gate")
+	if err := syscall.Mkfifo(gate, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	var err error
+	// For reading too, so that nobody has to be at the other end.
+	if h.gate, err = os.OpenFile(gate, os.O_RDWR, 0); err != nil {
+		t.Fatal(err)
+	}
+	// Whatever happens, no script is left waiting.
+	t.Cleanup(func() {
+		h.openGate()
+		_ = h.gate.Close()
+	})
 	h.client = newClient(t, startAPI(t, h.url, "--hook-folder", h.folder).url)
 	body, _ := json.Marshal(map[string]any{"kind": "exec", "type": "host", "limit": 1, "config": map[string]any{
 		"commands": map[string]any{"activate_lease": []string{script}}, "env": map[string]string{"RECORD": h.records},
 	}})
 	must[any](h.client, http.MethodPut, "/v1/blueprints/made", string(body), http.StatusCreated)
-	// Whatever happens, no script is left waiting.
-	t.Cleanup(h.openGate)
 	return h
 }
 
@@ -61,11 +72,10 @@ func (h *hooked) worker(args ...string) *process {
 	return startWorker(h.t, h.url, append([]string{"--hook-folder", h.folder}, args...)...)
 }
 
-// openGate lets the first run of the script go on, if it waits.
+// openGate lets the first run of the script go on, whether it waits already or will.
 func (h *hooked) openGate() {
-	gate, err := os.OpenFile(filepath.Join(h.records, "gate"), os.O_WRONLY|syscall.O_NONBLOCK, 0)
-	if err == nil {
-		_ = gate.Close()
+	if _, err := h.gate.WriteString("go\n"); err != nil {
+		h.t.Error(err)
 	}
 }
 

@@ -328,7 +328,7 @@ func TestDueHandsOutEachObjectOnce(t *testing.T) {
 	got := map[string]int{}
 	for range 8 {
 		wg.Go(func() {
-			for {
+			for range n {
 				refs, left, err := e.Due(e.ctx, e.ns, 7)
 				if err != nil {
 					t.Error(err)
