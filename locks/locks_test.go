@@ -369,6 +369,17 @@ func TestStopExtending(t *testing.T) {
 	lockWhenFree(t, newLocker(t, locks.Config{}, redisServer), key)
 }
 
+func TestStopExtendingAfterAnExtension(t *testing.T) {
+	t.Parallel()
+	locker := newLocker(t, locks.Config{TTL: 600 * time.Millisecond}, redistest.Shared(t))
+	lock := mustLock(t, locker, redistest.Namespace(t))
+	extended := make(chan struct{}, 100)
+	lock.OnExtend(func(context.Context) { extended <- struct{}{} })
+	await(t, extended, "extension")
+	lock.StopExtending()
+	wantLost(t, lock)
+}
+
 func TestNoExtensionGoesOnAfterStopOrUnlock(t *testing.T) {
 	t.Parallel()
 	for name, end := range map[string]func(*locks.Lock){"StopExtending": (*locks.Lock).StopExtending, "Unlock": (*locks.Lock).Unlock} {
@@ -874,6 +885,12 @@ func TestWarningsAreLogged(t *testing.T) {
 	log := &buffer{}
 	locker := newLocker(t, locks.Config{Logger: slog.New(slog.NewTextHandler(log, nil))}, redisServer)
 	lock := mustLock(t, locker, key)
+	lock.Unlock()
+	lock.Unlock()
+	if got := log.String(); got != "" {
+		t.Errorf("log = %q after a lock was unlocked twice, want nothing", got)
+	}
+	lock = mustLock(t, locker, key)
 	redistest.Client(t, redisServer).Del(t.Context(), key)
 	lock.Unlock()
 	if got := log.String(); !strings.Contains(got, "unlock failed") || !strings.Contains(got, key) {
