@@ -40,8 +40,7 @@ type hooked struct {
 func startHooked(t *testing.T) *hooked {
 	t.Helper()
 	server := redistest.Start(t)
-	// Not a TempDir: a script whose worker was killed may still write.
-	records, err := os.MkdirTemp(buildDir, "records")
+	records, err := os.MkdirTemp(buildDir, "records") //nolint:usetesting // a script whose worker was killed may write when the test is over
 	if err != nil {
 		t.Fatal(err)
 	}
