@@ -29,6 +29,16 @@ func Connect(rawURL string) (redis.UniversalClient, error) {
 	if err != nil {
 		return nil, err
 	}
+	// One dial for each of the tries that MaxRetries allows: five, as go-redis has it, make a caller wait for seconds to hear that
+	// the server is down.
+	switch {
+	case opts.cluster != nil:
+		opts.cluster.DialerRetries = 1
+	case opts.sentinel != nil:
+		opts.sentinel.DialerRetries = 1
+	default:
+		opts.single.DialerRetries = 1
+	}
 	return opts.client(), nil
 }
 
