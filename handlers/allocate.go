@@ -74,10 +74,10 @@ func (r *leaseRun) allocateOnce(ctx context.Context, catalog catalogEntry) (agai
 	switch {
 	case p != nil && p.offer == nil:
 		market.take(p)
-		return r.acquire(ctx, p, market.left())
+		return r.acquire(ctx, p, market.left(), served)
 	case p != nil:
 		market.take(p)
-		return r.make(ctx, p, market.left())
+		return r.make(ctx, p, market.left(), served)
 	}
 	w := waiting{
 		reason:     waitingReason(usable, market, why, len(served) > 0, pending),
@@ -179,7 +179,7 @@ func (r *leaseRun) collectFrom(ctx context.Context, m *market, req model.Request
 }
 
 // acquire puts the lease on a resource, and activates it in the same write when that takes no outside work.
-func (r *leaseRun) acquire(ctx context.Context, p *place, left int) (again bool, err error) {
+func (r *leaseRun) acquire(ctx context.Context, p *place, left int, ahead []string) (again bool, err error) {
 	lease := r.claim.Lease
 	hooks := p.bp.behaviour.Hooks()
 	slots := p.bp.behaviour.Slots(p.res, lease.Request())
@@ -200,6 +200,7 @@ func (r *leaseRun) acquire(ctx context.Context, p *place, left int) (again bool,
 		},
 		Pass: left,
 	}
+	r.nudge(&st, ahead)
 	st.Progress()
 	st.Log = append(st.Log, store.Entry{Event: model.EventAcquired, Text: "acquired " + p.res.Name})
 	if hooks.ActivateLease == nil {
@@ -212,7 +213,7 @@ func (r *leaseRun) acquire(ctx context.Context, p *place, left int) (again bool,
 }
 
 // make has a resource made for the lease.
-func (r *leaseRun) make(ctx context.Context, p *place, left int) (again bool, err error) {
+func (r *leaseRun) make(ctx context.Context, p *place, left int, ahead []string) (again bool, err error) {
 	lease, hooks := r.claim.Lease, p.bp.behaviour.Hooks()
 	id := model.NewID()
 	offer := *p.offer
@@ -234,6 +235,7 @@ func (r *leaseRun) make(ctx context.Context, p *place, left int) (again bool, er
 	}
 	reason, considered := "waiting for "+offer.Name+" to become active", names([]*opened{p.bp})
 	st := store.LeaseStep{Reason: &reason, Considered: &considered, Pass: left}
+	r.nudge(&st, ahead)
 	st.Progress()
 	st.Log = append(st.Log, store.Entry{Event: model.EventAllocated, Text: fmt.Sprintf("%s makes %s for this lease", p.bp.Name, offer.Name)})
 	st.Step = r.merge(st.Step)
@@ -288,9 +290,7 @@ func (r *leaseRun) wait(ctx context.Context, w waiting) (again bool, err error) 
 	}
 	st := store.LeaseStep{Compete: !w.allocating && !w.standBack, StandBack: w.standBack, Pass: w.pass}
 	st.Failures = &tries
-	for _, id := range w.nudge {
-		st.Wake = append(st.Wake, model.LeaseRef(r.claim.Ref.Namespace, id))
-	}
+	r.nudge(&st, w.nudge)
 	if w.forget {
 		st.Reclaiming = &store.Reclaiming{}
 	}
@@ -299,6 +299,13 @@ func (r *leaseRun) wait(ctx context.Context, w waiting) (again bool, err error) 
 		st.Log = append(st.Log, store.Entry{Event: model.EventWaiting, Text: w.reason})
 	}
 	return r.finishWith(ctx, st, r.earliest(r.claim.Now.Add(delay)))
+}
+
+// nudge wakes leases that stand before this one and could take what is there, should nobody have woken them.
+func (r *leaseRun) nudge(st *store.LeaseStep, ahead []string) {
+	for _, id := range ahead {
+		st.Wake = append(st.Wake, model.LeaseRef(r.claim.Ref.Namespace, id))
+	}
 }
 
 // refused puts a lease off after a blueprint's own hook said no, not yet, or failed.

@@ -211,3 +211,43 @@ func TestBurstIsServedByEventsAlone(t *testing.T) {
 		h.verify()
 	}
 }
+
+// TestWaitersOfOneMillisecondAreAllServed frees as many places as there are waiters, who all came in the same millisecond and ask
+// for different things that every host has. Nobody may be left to the poll.
+func TestWaitersOfOneMillisecondAreAllServed(t *testing.T) {
+	t.Parallel()
+	const n, seed = 8, 7
+	rnd := rand.New(rand.NewPCG(seed, seed))
+	attributes := map[string]string{}
+	for i := range n {
+		attributes[fmt.Sprintf("a%d", i)] = "1"
+	}
+	hosts := make([]hostConfig, n)
+	for i := range hosts {
+		hosts[i] = hostConfig{Name: fmt.Sprintf("h%d", i), Attributes: attributes}
+	}
+	for round := range 20 {
+		h := newHarness(t)
+		h.put("lab", "pool", "host", 0, map[string]any{"hosts": hosts})
+		holders, waiters := make([]string, n), make([]string, n)
+		for i := range holders {
+			holders[i] = h.lease(model.NewLease{})
+		}
+		h.drain()
+		for i, a := range rnd.Perm(n) {
+			waiters[i] = h.lease(model.NewLease{Attributes: map[string]string{fmt.Sprintf("a%d", a): "1"}})
+		}
+		h.drain()
+		// The releases' own updates run before those of whom they wake.
+		for _, id := range holders {
+			h.releaseLease(id)
+		}
+		h.drain()
+		for i, id := range waiters {
+			if l := h.readLease(id); l.Status != model.LeaseActive {
+				t.Fatalf("seed %d, round %d: waiter %d of %d is %s at position %d", seed, round, i+1, n, l.Status, l.Waiting.Position)
+			}
+		}
+		h.verify()
+	}
+}

@@ -212,7 +212,8 @@ func TestSnapshot(t *testing.T) {
 	e.resource("broken", spec{state: model.ResourceBroken})
 	e.resource("destroyed", spec{state: model.ResourceDestroyed})
 
-	// Before and behind l1: three of one shape, one of another that came in the same millisecond, and one later.
+	// Before and behind q1: of those that came in the same millisecond, the shapes that sort before its own, and of its own shape
+	// those with a lower id; the index of shapes has them in that order.
 	linux := model.NewLease{Attributes: map[string]string{"os": "linux"}}
 	e.lease("a1", linux)
 	e.lease("a2", linux)
@@ -246,8 +247,11 @@ func TestSnapshot(t *testing.T) {
 	if r := snap.Free[3]; !slices.Equal(r.Leases, []string{"user"}) || r.Ref != busy {
 		t.Errorf("the last of the free = %+v, want r1 with its lease", r)
 	}
+	if lab := shapeOf(nil, []string{"lab"}); shapeOf(linux.Attributes, nil) < plain || lab > plain {
+		t.Fatal("the shapes of this test no longer sort as lab, q1's own, linux")
+	}
 	want := []Ahead{
-		{Count: 3, First: model.Request{Lease: "a1", Type: "host", Attributes: linux.Attributes}},
+		{Count: 2, First: model.Request{Lease: "a1", Type: "host", Attributes: linux.Attributes}},
 		{Count: 1, First: model.Request{Lease: "a0", Type: "host", Attributes: map[string]string{}, Blueprints: []string{"lab"}}},
 		{Count: 2, First: model.Request{Lease: "p1", Type: "host", Owner: "first", Attributes: map[string]string{}}},
 	}

@@ -12,12 +12,12 @@ for _, rid in ipairs(redis.call('ZRANGE', P .. 'free:' .. rtype, offset, offset 
   free[#free + 1] = {redis.call('HGETALL', key), redis.call('ZRANGE', key .. ':leases', 0, -1)}
 end
 local prefix = P .. 'waiting:' .. rtype .. ':shape:'
+local id, shape = string.match(KEYS[1], '([^:]*)$'), redis.call('HGET', KEYS[1], 'shape')
 for _, s in ipairs(redis.call('ZRANGE', P .. 'waiting:' .. rtype .. ':shapes', '-inf', order, 'BYSCORE', 'LIMIT', 0, tonumber(ARGV[6]))) do
   local n = redis.call('ZCOUNT', prefix .. s, '-inf', '(' .. order)
-  -- Leases of one millisecond stand by id.
-  local id = string.match(KEYS[1], '([^:]*)$')
+  -- Leases of one millisecond stand by shape, then by id: as the shapes' own index has it, and pass_on goes by that.
   for _, twin in ipairs(redis.call('ZRANGE', prefix .. s, order, order, 'BYSCORE', 'LIMIT', 0, 100)) do
-    if twin < id then n = n + 1 end
+    if s < shape or (s == shape and twin < id) then n = n + 1 end
   end
   if n > 0 then
     local head = redis.call('ZRANGE', prefix .. s, 0, 0)[1]
