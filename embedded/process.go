@@ -3,6 +3,7 @@ package embedded
 import (
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"runtime"
 	"strings"
@@ -22,11 +23,12 @@ type process struct {
 	err  error         // how it ended; read it after done
 }
 
-// startProcess runs the binary.
-func startProcess(path string, args []string) (*process, error) {
+// startProcess runs the binary. The process keeps folder, the lock on its data folder, open for as long as it lives.
+func startProcess(path string, args []string, folder *os.File) (*process, error) {
 	p := &process{cmd: exec.Command(path, args...), log: &tail{max: logSize}, done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	p.cmd.SysProcAttr = sysProcAttr()
+	p.cmd.ExtraFiles = []*os.File{folder}
 	// A snapshot or rewrite child of a killed server holds the output pipe open; do not wait for it.
 	p.cmd.WaitDelay = time.Second
 

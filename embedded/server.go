@@ -20,7 +20,7 @@ const (
 
 // Config says how to run a server.
 type Config struct {
-	// Dir is the data folder, made if it is not there. Required: a server in the current folder would load any dump it finds.
+	// Dir is the data folder, made if it is not there. It belongs to one server at a time. Required: a server in the current folder would load any dump it finds.
 	Dir string
 	// Port is the TCP port on 127.0.0.1. Default: a free one.
 	Port int
@@ -42,6 +42,7 @@ type Server struct {
 	cfg Config
 
 	lifeMu sync.Mutex // held by Stop and Restart: one change of process at a time
+	folder *os.File   // the lock on the data folder; nil when it is free. Guarded by lifeMu.
 
 	mu      sync.Mutex
 	port    int
@@ -72,6 +73,7 @@ func StartServer(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, port: cfg.Port}
 	if err := s.start(ctx); err != nil {
+		s.freeFolder()
 		return nil, fmt.Errorf("start redis-server: %w", err)
 	}
 	return s, nil
@@ -79,6 +81,12 @@ func StartServer(ctx context.Context, cfg Config) (*Server, error) {
 
 // start runs a new process, on the port of the last one if there was one.
 func (s *Server) start(ctx context.Context) error {
+	if s.folder == nil {
+		var err error
+		if s.folder, err = lockFolder(ctx, s.cfg.Dir); err != nil {
+			return err
+		}
+	}
 	port, fixed := s.port, s.port != 0
 	for try := 1; ; try++ {
 		if !fixed {
@@ -87,7 +95,7 @@ func (s *Server) start(ctx context.Context) error {
 				return err
 			}
 		}
-		p, err := startProcess(s.cfg.Path, s.args(port))
+		p, err := startProcess(s.cfg.Path, s.args(port), s.folder)
 		if err != nil {
 			return err
 		}
@@ -183,6 +191,15 @@ func (s *Server) Stop() {
 	s.lifeMu.Lock()
 	defer s.lifeMu.Unlock()
 	s.stop()
+	s.freeFolder()
+}
+
+// freeFolder lets another server have the data folder.
+func (s *Server) freeFolder() {
+	if s.folder != nil {
+		_ = s.folder.Close()
+		s.folder = nil
+	}
 }
 
 func (s *Server) stop() {

@@ -405,3 +405,28 @@ func TestMemory(t *testing.T) {
 		t.Errorf("StartMemory() with a cancelled context = %v, want context.Canceled", err)
 	}
 }
+
+// TestFolderBelongsToOneServer: two servers on one append-only file would make one history of two.
+func TestFolderBelongsToOneServer(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	first, err := embedded.StartServer(t.Context(), embedded.Config{Dir: dir, AppendOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(first.Stop)
+	second, err := embedded.StartServer(t.Context(), embedded.Config{Dir: dir, AppendOnly: true})
+	if err == nil {
+		second.Stop()
+		t.Fatal("a second server was started on the folder of the first")
+	}
+	if text := err.Error(); !strings.Contains(text, "in use") || !strings.Contains(text, dir) {
+		t.Errorf("error %q, want one that names the folder and says that it is in use", text)
+	}
+	first.Stop()
+	again, err := embedded.StartServer(t.Context(), embedded.Config{Dir: dir, AppendOnly: true})
+	if err != nil {
+		t.Fatalf("after the first has stopped: %v", err)
+	}
+	again.Stop()
+}
