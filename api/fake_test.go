@@ -45,7 +45,7 @@ type fakeStore struct {
 	blueprint       func(namespace, name string) (*model.Blueprint, error)
 	blueprints      func(namespace string) ([]*model.Blueprint, error)
 	deleteBlueprint func(namespace, name string) error
-	saveAnswer      func(ctx context.Context, namespace, key string, a model.Answer) error
+	saveAnswer      func(ctx context.Context, namespace, key string, a model.Answer) (model.Answer, error)
 	watch           func(ref model.Ref) (<-chan struct{}, func())
 	ping            func() error
 }
@@ -153,9 +153,9 @@ func (f *fakeStore) DeleteBlueprint(_ context.Context, namespace, name string) e
 	return f.deleteBlueprint(namespace, name)
 }
 
-func (f *fakeStore) SaveAnswer(ctx context.Context, namespace, key string, a model.Answer) error {
+func (f *fakeStore) SaveAnswer(ctx context.Context, namespace, key string, a model.Answer) (model.Answer, error) {
 	if err := f.ready("SaveAnswer", f.saveAnswer != nil); err != nil {
-		return err
+		return a, err
 	}
 	return f.saveAnswer(ctx, namespace, key, a)
 }

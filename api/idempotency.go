@@ -57,30 +57,34 @@ func replay(c echo.Context, a *model.Answer) error {
 	return c.JSONBlob(a.Status, a.Body)
 }
 
-// respondOnce writes the answer to a request that changed something, and first records it under its key. A repetition has been
-// recorded before.
+// respondOnce writes the answer to a request that changed something, and first records it under its key. A repetition gets here when
+// no answer was on record yet: whichever of the two records its answer first, both give that one.
 func (s *Server) respondOnce(c echo.Context, namespace string, idem model.Idempotency, repeat bool, status int, v any) error {
 	body, err := encode(v)
 	if err != nil {
 		return err
 	}
-	switch {
-	case repeat:
-		c.Response().Header().Set(wire.HeaderIdempotencyReplayed, "true")
-	case idem.Key != "":
-		s.saveAnswer(c, namespace, idem.Key, model.Answer{Status: status, Body: body})
+	answer := model.Answer{Status: status, Body: body}
+	if idem.Key != "" {
+		answer = s.saveAnswer(c, namespace, idem.Key, answer)
 	}
-	return c.JSONBlob(status, body)
+	if repeat {
+		return replay(c, &answer)
+	}
+	return c.JSONBlob(answer.Status, answer.Body)
 }
 
-// saveAnswer records an answer. When that fails, a repetition is answered from what is stored then: no harm that is worth failing
-// a request that has been stored.
-func (s *Server) saveAnswer(c echo.Context, namespace, key string, a model.Answer) {
+// saveAnswer records an answer and returns the one to give. When that fails, a repetition is answered from what is stored then: no
+// harm that is worth failing a request that has been stored.
+func (s *Server) saveAnswer(c echo.Context, namespace, key string, a model.Answer) model.Answer {
 	ctx, cancel := outliving(c.Request().Context())
 	defer cancel()
-	if err := s.cfg.Store.SaveAnswer(ctx, namespace, key, a); err != nil {
+	kept, err := s.cfg.Store.SaveAnswer(ctx, namespace, key, a)
+	if err != nil {
 		s.cfg.Log.Warn("could not record the answer for an idempotency key", slog.String("request_id", requestID(c)), slog.Any("error", err))
+		return a
 	}
+	return kept
 }
 
 // wake enqueues update tasks. When that fails, the sweeper finds the objects.

@@ -55,14 +55,16 @@ func (o *onceStore) store() *fakeStore {
 			repeat, a, err := o.begin(idem)
 			return model.Sent{Lease: activeLease(cmd.Target.Namespace), Repeat: repeat, Answer: a}, err
 		},
-		saveAnswer: func(_ context.Context, _, key string, a model.Answer) error {
+		saveAnswer: func(_ context.Context, _, key string, a model.Answer) (model.Answer, error) {
 			o.mu.Lock()
 			defer o.mu.Unlock()
 			if o.lose {
-				return errors.New("lost")
+				return a, errors.New("lost")
 			}
-			o.saved[key] = &a
-			return nil
+			if o.saved[key] == nil {
+				o.saved[key] = &a
+			}
+			return *o.saved[key], nil
 		},
 	}
 }
@@ -195,9 +197,9 @@ func TestClientThatHangsUpStillWakesAWorker(t *testing.T) {
 			lease := pendingLease(ns)
 			return model.Created{Lease: lease, Wake: []model.Ref{lease.Ref}}, nil
 		},
-		saveAnswer: func(ctx context.Context, _, _ string, _ model.Answer) error {
+		saveAnswer: func(ctx context.Context, _, _ string, a model.Answer) (model.Answer, error) {
 			saved <- ctx.Err()
-			return nil
+			return a, nil
 		},
 	}
 	a := newAPI(t, f)
@@ -219,6 +221,32 @@ func TestClientThatHangsUpStillWakesAWorker(t *testing.T) {
 	}
 	if err := <-saved; err != nil {
 		t.Errorf("context of SaveAnswer: %v", err)
+	}
+}
+
+// TestDuplicatesAtOnceGetOneAnswer: a repetition comes while the first request is still being answered, and is quicker: the first gives
+// the answer that the repetition has recorded.
+func TestDuplicatesAtOnceGetOneAnswer(t *testing.T) {
+	t.Parallel()
+	o := newOnceStore()
+	f := o.store()
+	var a *testAPI
+	create, body := f.createLease, `{"type": "host"}`
+	var second answer
+	f.createLease = func(ctx context.Context, ns, id string, n model.NewLease, idem model.Idempotency) (model.Created, error) {
+		created, err := create(ctx, ns, id, n, idem)
+		if err == nil && !created.Repeat {
+			second = a.do(http.MethodPost, "/v1/leases", body, "Idempotency-Key: k")
+		}
+		return created, err
+	}
+	a = newAPI(t, f)
+	first := a.do(http.MethodPost, "/v1/leases", body, "Idempotency-Key: k")
+	if first.status != second.status || string(first.body) != string(second.body) {
+		t.Errorf("the first was answered %d %s\nand its duplicate %d %s", first.status, first.body, second.status, second.body)
+	}
+	if third := a.do(http.MethodPost, "/v1/leases", body, "Idempotency-Key: k"); string(third.body) != string(first.body) {
+		t.Errorf("a later repetition was answered %s, want %s", third.body, first.body)
 	}
 }
 

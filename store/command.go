@@ -125,10 +125,18 @@ func decodeAnswer(s string) *model.Answer {
 	return &a
 }
 
-// SaveAnswer keeps the first answer to a request with an idempotency key, so that a repeated request gets it word for word.
-func (s *Store) SaveAnswer(ctx context.Context, ns, key string, a model.Answer) error {
+// SaveAnswer keeps the first answer to a request with an idempotency key, so that a repeated request gets it word for word. It
+// returns the answer to give, which is another one when a repetition was quicker to be answered.
+func (s *Store) SaveAnswer(ctx context.Context, ns, key string, a model.Answer) (model.Answer, error) {
 	args := append(s.head(), mustJSON(a))
-	return translate("save answer", saveAnswerScript.Run(ctx, s.rdb, []string{idemKey(ns, hashKey(key))}, args...).Err())
+	kept, err := saveAnswerScript.Run(ctx, s.rdb, []string{idemKey(ns, hashKey(key))}, args...).Text()
+	if err != nil {
+		return a, translate("save answer", err)
+	}
+	if first := decodeAnswer(kept); first != nil {
+		return *first, nil
+	}
+	return a, nil
 }
 
 // KnowsKey reports whether a request with this idempotency key was accepted before.

@@ -176,7 +176,7 @@ func TestReleaseOfWhatIsReleased(t *testing.T) {
 		e.must(err)
 		key := "idem:" + hashKey("k") + " (expires) "
 		e.wantChanges(before, expect{key + "fingerprint": "f", key + "id": ""})
-		e.must(e.SaveAnswer(e.ctx, e.ns, "k", model.Answer{Status: 200}))
+		e.must(errOf(e.SaveAnswer(e.ctx, e.ns, "k", model.Answer{Status: 200})))
 		e.wantNoChange(func() {
 			sent, err := e.Send(e.ctx, command(ref, "c2", model.CommandRelease), idem)
 			if err != nil || sent.Command != nil || !sent.Repeat || sent.Answer == nil || sent.Answer.Status != 200 {
@@ -221,7 +221,7 @@ func TestSendWithAnIdempotencyKey(t *testing.T) {
 		Path: []model.LeaseState{model.LeaseReleased, model.LeaseDestroyed},
 		Step: Step{Consume: consumed(c, model.OutcomeApplied), Finish: true},
 	})
-	e.must(e.SaveAnswer(e.ctx, e.ns, "k", model.Answer{Status: 202, Body: []byte("{}")}))
+	e.must(errOf(e.SaveAnswer(e.ctx, e.ns, "k", model.Answer{Status: 202, Body: []byte("{}")})))
 	e.wantNoChange(func() {
 		again, err := e.Send(e.ctx, command(ref, "c3", model.CommandRelease), idem)
 		e.must(err)

@@ -234,7 +234,7 @@ func calls(e *env, lease, resource *Claim) map[string]func(ctx context.Context) 
 		"PutBlueprint":    func(ctx context.Context) error { _, _, _, err := e.PutBlueprint(ctx, b); return err },
 		"Resource":        func(ctx context.Context) error { return one(e.Resource(ctx, e.ns, "r1")) },
 		"Resources":       func(ctx context.Context) error { return one(e.Resources(ctx, e.ns, model.ResourceFilter{})) },
-		"SaveAnswer":      func(ctx context.Context) error { return e.SaveAnswer(ctx, e.ns, "k", model.Answer{}) },
+		"SaveAnswer":      func(ctx context.Context) error { return errOf(e.SaveAnswer(ctx, e.ns, "k", model.Answer{})) },
 		"Send": func(ctx context.Context) error {
 			return one(e.Send(ctx, command(lease.Ref, "c9", model.CommandRelease), idem))
 		},

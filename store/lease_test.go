@@ -158,7 +158,7 @@ func TestCreateLeaseWithAnIdempotencyKey(t *testing.T) {
 	})
 
 	answer := model.Answer{Status: 202, Body: []byte(`{"id":"l1"}`)}
-	e.must(e.SaveAnswer(e.ctx, e.ns, "k", answer))
+	e.must(errOf(e.SaveAnswer(e.ctx, e.ns, "k", answer)))
 	e.wantNoChange(func() {
 		again, err := e.CreateLease(e.ctx, e.ns, "l2", model.NewLease{Type: "host"}, idem)
 		e.must(err)
@@ -191,7 +191,7 @@ func TestSaveAnswer(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)
 	answer := model.Answer{Status: 202, Body: []byte("{}")}
-	e.wantNoChange(func() { e.must(e.SaveAnswer(e.ctx, e.ns, "unknown", answer)) })
+	e.wantNoChange(func() { e.must(errOf(e.SaveAnswer(e.ctx, e.ns, "unknown", answer))) })
 	if known, err := e.KnowsKey(e.ctx, e.ns, "k"); known || err != nil {
 		t.Errorf("KnowsKey = %t, %v before any request", known, err)
 	}
@@ -199,9 +199,15 @@ func TestSaveAnswer(t *testing.T) {
 	_, err := e.CreateLease(e.ctx, e.ns, "l1", model.NewLease{Type: "host"}, model.Idempotency{Key: "k", Fingerprint: "f"})
 	e.must(err)
 	before := e.dump()
-	e.must(e.SaveAnswer(e.ctx, e.ns, "k", answer))
+	e.must(errOf(e.SaveAnswer(e.ctx, e.ns, "k", answer)))
 	e.wantChanges(before, expect{"idem:" + hashKey("k") + " (expires) answer": `{"status":202,"body":"e30="}`})
-	e.wantNoChange(func() { e.must(e.SaveAnswer(e.ctx, e.ns, "k", model.Answer{Status: 500})) })
+	e.wantNoChange(func() {
+		kept, err := e.SaveAnswer(e.ctx, e.ns, "k", model.Answer{Status: 500})
+		e.must(err)
+		if diff := cmp.Diff(answer, kept); diff != "" {
+			t.Errorf("answer to give (-want +got):\n%s", diff)
+		}
+	})
 	if known, err := e.KnowsKey(e.ctx, e.ns, "k"); !known || err != nil {
 		t.Errorf("KnowsKey = %t, %v, want true", known, err)
 	}

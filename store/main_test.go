@@ -507,3 +507,6 @@ func kindOf(err error) model.ErrorKind {
 
 // redisZ is a member of the wake index that is due at start.
 func redisZ(member string) redis.Z { return redis.Z{Score: float64(start.UnixMilli()), Member: member} }
+
+// errOf is the error of a call whose result does not matter.
+func errOf[T any](_ T, err error) error { return err }

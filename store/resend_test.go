@@ -183,7 +183,7 @@ func TestResentScripts(t *testing.T) {
 			t.Errorf("create %d = %+v", i, created)
 		}
 	}
-	e.must(e.SaveAnswer(e.ctx, e.ns, "k", model.Answer{Status: 202}))
+	e.must(errOf(e.SaveAnswer(e.ctx, e.ns, "k", model.Answer{Status: 202})))
 	l0, l1, r0 := e.leaseRef("l0"), e.leaseRef("l1"), e.resourceRef("r0")
 	for i := range 3 {
 		_, err := e.Busy(e.ctx, l0, fmt.Sprint(i), time.Second)
