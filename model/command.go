@@ -128,8 +128,27 @@ func (a ExtendArgs) UntilAt(sentAt time.Time) time.Time {
 // "args".
 func ParseExtendArgs(args json.RawMessage) (ExtendArgs, error) {
 	var a ExtendArgs
-	if err := decodeStrict("args", args, &a); err != nil {
-		return a, err
+	var fields map[string]json.RawMessage
+	if len(args) > 0 {
+		if err := json.Unmarshal(args, &fields); err != nil {
+			return a, Invalid("args", "%s", jsonReason(err))
+		}
+	}
+	// By hand, because encoding/json takes a name in any case, and a field that is silently another one does what nobody meant.
+	into := map[string]any{"ttl": &a.TTL, "until": &a.Until}
+	for _, name := range sortedKeys(fields) {
+		switch v, known := into[name]; {
+		case !known:
+			return a, Invalid("args", "unknown field %s; extend takes ttl or until", Quote(name))
+		case string(fields[name]) == "null":
+		default:
+			if err := json.Unmarshal(fields[name], v); err != nil {
+				if name == "until" {
+					return a, Invalid("args.until", "must be an RFC 3339 time in quotes")
+				}
+				return a, Invalid("args."+name, "%s", jsonReason(err))
+			}
+		}
 	}
 	switch {
 	case a.TTL == 0 && a.Until.IsZero():

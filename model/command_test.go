@@ -78,10 +78,11 @@ func TestParseExtendArgs(t *testing.T) {
 	}
 	for args, field := range map[string]string{
 		"": "args", "{}": "args", "null": "args", `{"ttl":"0s"}`: "args", `{"ttl":null}`: "args", `[]`: "args", `"30m"`: "args", `{`: "args",
-		`{"ttl":"30m"} {}`: "args", `{"ttl":"30m"},`: "args", `{"ttl":30}`: "args", `{"ttl":"thirty"}`: "args", `{"ttl":"30"}`: "args",
-		`{"ttl":"1m","until":"2026-02-01T00:00:00Z"}`: "args", `{"ttl":"1m","extra":1}`: "args", `{"until":"tomorrow"}`: "args",
-		`{"until":"2026-02-30T00:00:00Z"}`: "args", `{"until":1}`: "args", `{"ttl":"-1m"}`: "args.ttl", `{"ttl":"1us"}`: "args.ttl",
-		`{"ttl":"87601h"}`: "args.ttl", `{"ttl":"9999999999h"}`: "args",
+		`{"ttl":"30m"} {}`: "args", `{"ttl":"30m"},`: "args", `{"ttl":30}`: "args.ttl", `{"ttl":"thirty"}`: "args.ttl", `{"ttl":"30"}`: "args.ttl",
+		`{"ttl":"1m","until":"2026-02-01T00:00:00Z"}`: "args", `{"ttl":"1m","extra":1}`: "args", `{"until":"tomorrow"}`: "args.until",
+		`{"until":"2026-02-30T00:00:00Z"}`: "args.until", `{"until":1}`: "args.until", `{"ttl":"-1m"}`: "args.ttl", `{"ttl":"1us"}`: "args.ttl",
+		`{"TTL":"30m"}`: "args", `{"ttl":"30m","TTL":"2h"}`: "args", `{"ttl":"30m"}}`: "args", `{"ttl":"30m"}]`: "args",
+		`{"ttl":"87601h"}`: "args.ttl", `{"ttl":"9999999999h"}`: "args.ttl",
 	} {
 		_, err := model.ParseExtendArgs(json.RawMessage(args))
 		wantField(t, args, err, field)

@@ -1,7 +1,6 @@
 package model
 
 import (
-	"bytes"
 	"encoding/json"
 	"time"
 )
@@ -38,22 +37,6 @@ func CheckTTL(field string, ttl time.Duration) error {
 		return Invalid(field, "must be at least 1ms")
 	case ttl > MaxTTL:
 		return Invalid(field, "must be at most %d days", int(MaxTTL.Hours()/24))
-	}
-	return nil
-}
-
-// decodeStrict reads one JSON value into v and refuses unknown fields and trailing data. An empty raw is an empty object.
-func decodeStrict(field string, raw json.RawMessage, v any) error {
-	if len(raw) == 0 {
-		return nil
-	}
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(v); err != nil {
-		return Invalid(field, "%s", jsonReason(err))
-	}
-	if dec.More() {
-		return Invalid(field, "must be one JSON value")
 	}
 	return nil
 }
