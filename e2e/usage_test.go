@@ -32,6 +32,8 @@ func TestUsage(t *testing.T) {
 		"unknown command":         {args: []string{"serve"}, code: 2, says: []string{`unknown command "serve"`}},
 		"unknown flag":            {args: []string{"worker", "--bogus"}, code: 2, says: []string{"bogus"}},
 		"no Redis":                {args: []string{"worker"}, code: 2, says: []string{"redis"}},
+		"number out of range":     {args: []string{"worker", "--redis", nowhere, "--concurrency", "-1"}, code: 2, says: []string{"concurrency"}},
+		"argument too many":       {args: []string{"dev", "extra"}, code: 2, says: []string{"dev", "extra"}},
 		"bad number":              {args: []string{"worker", "--redis", nowhere, "--concurrency", "many"}, code: 2, says: []string{"concurrency", "many"}},
 		"bad duration":            {args: []string{"api", "--redis", nowhere, "--lock-ttl", "soon"}, code: 2, says: []string{"lock-ttl", "soon"}},
 		"lock TTL too short":      {args: []string{"worker", "--redis", nowhere, "--lock-ttl", "1ms"}, code: 2, says: []string{"--lock-ttl"}},

@@ -58,7 +58,7 @@ func (c *fakeClock) advance(d time.Duration) {
 
 func newHarness(t *testing.T) *harness {
 	t.Helper()
-	return newHarnessOn(t, redistest.Client(t, redistest.Shared(t)), Config{})
+	return newHarnessOn(t, redistest.Client(t, redistest.Shared(t)), Config{ReclaimGrace: DefaultReclaimGrace, DestroyGrace: DefaultDestroyGrace})
 }
 
 func newHarnessOn(t *testing.T, rdb *redis.Client, cfg Config) *harness {

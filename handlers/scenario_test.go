@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"drydock/blueprints"
+	"drydock/embedded/redistest"
 	"drydock/model"
 	"drydock/store"
 	"drydock/tasks"
@@ -1011,5 +1012,20 @@ func TestRefusedReclaimLetsTheWaiterAskAnother(t *testing.T) {
 	if len(destroyed) != 1 {
 		t.Errorf("%d resources were destroyed, want one", len(destroyed))
 	}
+	h.verify()
+}
+
+func TestNoReclaimGraceMeansNone(t *testing.T) {
+	t.Parallel()
+	h := newHarnessOn(t, redistest.Client(t, redistest.Shared(t)), Config{})
+	h.pool(0, 1, 1)
+	id := h.lease(model.NewLease{})
+	h.drain()
+	res := h.wantLease(id, model.LeaseActive).Resource
+	h.releaseLease(id)
+	h.drain()
+	h.send(model.ResourceRef(h.ns, res), model.CommandReclaim, "")
+	h.drain()
+	h.wantResource(res, model.ResourceDestroyed)
 	h.verify()
 }

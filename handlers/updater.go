@@ -30,14 +30,20 @@ type Config struct {
 	// Namespaces are those that this process serves; empty = all. All namespaces share one queue, so it may be handed a task of
 	// another one: it hands the object back to the sweepers of those that serve it.
 	Namespaces []string
-	// ReclaimGrace is how long an idle resource is kept from being reclaimed. Default 3 minutes.
+	// ReclaimGrace is how long an idle resource is kept from being reclaimed; 0 = not at all. [DefaultReclaimGrace] is a good value.
 	ReclaimGrace time.Duration
 	// DestroyGrace is how long a released or broken resource waits for its leases to be destroyed before it is destroyed all the
-	// same. Default 10 minutes.
+	// same; 0 = not at all. [DefaultDestroyGrace] is a good value.
 	DestroyGrace time.Duration
 	// Logger gets what happens to objects. Default slog.Default().
 	Logger *slog.Logger
 }
+
+// Graces that suit most: a host that was needed a moment ago is likely to be needed again, and most clean-up ends sooner.
+const (
+	DefaultReclaimGrace = 3 * time.Minute
+	DefaultDestroyGrace = 10 * time.Minute
+)
 
 // Updater runs updates. It is safe for concurrent use: the object lock makes it one at a time per object.
 type Updater struct {
@@ -51,12 +57,6 @@ type Updater struct {
 
 // NewUpdater returns an Updater.
 func NewUpdater(s *store.Store, l *locks.Locker, t Enqueuer, r *blueprints.Registry, cfg Config) *Updater {
-	if cfg.ReclaimGrace == 0 {
-		cfg.ReclaimGrace = 3 * time.Minute
-	}
-	if cfg.DestroyGrace == 0 {
-		cfg.DestroyGrace = 10 * time.Minute
-	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v3"
 
+	"drydock/handlers"
 	"drydock/model"
 )
 
@@ -119,6 +120,9 @@ func (o *options) apiFlags() []cli.Flag {
 	}
 }
 
+// maxConcurrency keeps one process from opening more connections than a Redis takes by default.
+const maxConcurrency = 5000
+
 func (o *options) workerFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringSliceFlag{
@@ -128,6 +132,12 @@ func (o *options) workerFlags() []cli.Flag {
 		&cli.IntFlag{
 			Name: "concurrency", Sources: env("concurrency"), Value: 20, Destination: &o.concurrency,
 			Usage: "updates run at once",
+			Validator: func(n int) error {
+				if n < 1 || n > maxConcurrency {
+					return model.Invalid("--concurrency", "must be between 1 and %d", maxConcurrency)
+				}
+				return nil
+			},
 		},
 		&cli.DurationFlag{
 			Name: "dispatch-interval", Sources: env("dispatch-interval"), Value: 10 * time.Millisecond, Destination: &o.dispatchInterval,
@@ -138,11 +148,11 @@ func (o *options) workerFlags() []cli.Flag {
 			Usage: "how long running updates may take to end on SIGTERM",
 		},
 		&cli.DurationFlag{
-			Name: "destroy-grace", Sources: env("destroy-grace"), Value: 10 * time.Minute, Destination: &o.destroyGrace,
+			Name: "destroy-grace", Sources: env("destroy-grace"), Value: handlers.DefaultDestroyGrace, Destination: &o.destroyGrace,
 			Usage: "how long a released resource waits for its leases before it is destroyed all the same",
 		},
 		&cli.DurationFlag{
-			Name: "reclaim-grace", Sources: env("reclaim-grace"), Value: 3 * time.Minute, Destination: &o.reclaimGrace,
+			Name: "reclaim-grace", Sources: env("reclaim-grace"), Value: handlers.DefaultReclaimGrace, Destination: &o.reclaimGrace,
 			Usage: "how long an idle resource is kept from being reclaimed",
 		},
 	}

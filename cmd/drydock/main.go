@@ -65,6 +65,9 @@ func root(begun *bool) *cli.Command {
 		c.HideHelpCommand = true
 		action := c.Action
 		c.Action = func(ctx context.Context, cmd *cli.Command) error {
+			if cmd.Args().Present() && cmd.ArgsUsage == "" {
+				return cli.Exit(fmt.Sprintf("%s takes no argument, such as %q; see --help", cmd.Name, cmd.Args().First()), exitUsage)
+			}
 			*begun = true
 			return action(ctx, cmd)
 		}
