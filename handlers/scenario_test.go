@@ -1029,3 +1029,28 @@ func TestNoReclaimGraceMeansNone(t *testing.T) {
 	h.wantResource(res, model.ResourceDestroyed)
 	h.verify()
 }
+
+// TestDeclarationWakesWaitersOfEveryShape: of many that ask for different things, only the last can use what a PUT has changed.
+func TestDeclarationWakesWaitersOfEveryShape(t *testing.T) {
+	t.Parallel()
+	const n = 250
+	h := newHarness(t)
+	hosts := make([]hostConfig, n)
+	for i := range hosts {
+		hosts[i] = hostConfig{Name: fmt.Sprintf("h%d", i), Attributes: map[string]string{"n": fmt.Sprint(i)}, Disabled: true}
+	}
+	config := map[string]any{"hosts": hosts}
+	h.put("lab", "pool", "host", 0, config)
+	ids := make([]string, n)
+	for i := range ids {
+		ids[i] = h.lease(model.NewLease{Attributes: map[string]string{"n": fmt.Sprint(i)}})
+		h.clock.advance(time.Millisecond)
+	}
+	h.drain()
+	hosts[n-1].Disabled = false
+	h.put("lab", "pool", "host", 0, config)
+	h.drain()
+	h.wantLease(ids[n-1], model.LeaseActive)
+	h.wantLease(ids[0], model.LeasePending)
+	h.verify()
+}

@@ -59,7 +59,32 @@ func (s *Store) PutBlueprint(ctx context.Context, bp *model.Blueprint) (stored *
 			"kind and type cannot change while the blueprint has resources; release them first")
 	}
 	stored, err = decodeBlueprint(bp.Namespace, bp.Name, toString(reply[1]))
-	return stored, toInt(reply[0]) == 1, s.toRefs(bp.Namespace, reply[2:]), err
+	wake = append(s.toRefs(bp.Namespace, reply[2:]), s.wakeMoreWaiters(ctx, bp.Namespace, bp.Type)...)
+	return stored, toInt(reply[0]) == 1, wake, err
+}
+
+// Waking the waiters of a type: how many shapes one script wakes (MAX_SHAPES in lua/lib.lua), and how many scripts are run at most.
+const (
+	wakeShapes = 100
+	wakePages  = 100
+)
+
+// wakeMoreWaiters wakes the waiters of a type behind the first hundred shapes, which a script has woken with its own write. They wait
+// for what that write has changed, and nobody passes the word on to them when those before them cannot use it. Should it fail, they
+// look again by themselves.
+func (s *Store) wakeMoreWaiters(ctx context.Context, ns, typ string) (woken []model.Ref) {
+	for page := 1; page <= wakePages; page++ {
+		reply, err := s.run(ctx, "wake waiters", wakeWaitersScript, []string{shapesKey(ns, typ)}, typ, page*wakeShapes)
+		if err != nil {
+			s.log.Warn("could not wake all waiters; they look again by themselves", "namespace", ns, "type", typ, "error", err)
+			return woken
+		}
+		woken = append(woken, s.toRefs(ns, reply[1:])...)
+		if toInt(reply[0]) < wakeShapes {
+			return woken
+		}
+	}
+	return woken
 }
 
 // Blueprint reads a blueprint. Errors: [model.ErrBlueprintNotFound], [model.ErrorUnavailable].

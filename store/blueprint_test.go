@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -161,5 +162,32 @@ func TestNamespaces(t *testing.T) {
 	}
 	if found != 2 {
 		t.Errorf("%d of the 2 namespaces are known", found)
+	}
+}
+
+// TestPutBlueprintWakesTheFirstOfEveryShape, however many shapes there are; of each shape, only the first.
+func TestPutBlueprintWakesTheFirstOfEveryShape(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	const n = 2*wakeShapes + 1
+	want := make([]string, 0, n)
+	for i := range n {
+		rack := model.NewLease{Attributes: map[string]string{"rack": fmt.Sprint(i)}}
+		first, second := fmt.Sprintf("a%03d", i), fmt.Sprintf("b%03d", i)
+		for _, id := range []string{first, second} {
+			// A claim takes note that the lease was woken for having come.
+			e.claim(e.lease(id, rack))
+		}
+		want = append(want, "lease:"+first)
+	}
+	_, _, wake, err := e.PutBlueprint(e.ctx, &model.Blueprint{Namespace: e.ns, Name: bp, Kind: "pool", Type: "host", Enabled: true})
+	e.must(err)
+	got := make([]string, len(wake))
+	for i, ref := range wake {
+		got[i] = ref.Member()
+	}
+	slices.Sort(got)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("woken (-want +got):\n%s", diff)
 	}
 }

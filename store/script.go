@@ -39,6 +39,8 @@ var (
 	applyResourceSource string
 	//go:embed lua/put_blueprint.lua
 	putBlueprintSource string
+	//go:embed lua/wake_waiters.lua
+	wakeWaitersSource string
 	//go:embed lua/delete_blueprint.lua
 	deleteBlueprintSource string
 	//go:embed lua/save_answer.lua
@@ -59,6 +61,7 @@ var (
 	applyLeaseScript      = script(leaseTransitions(), applySource, applyLeaseSource)
 	applyResourceScript   = script(resourceTransitions(), applySource, applyResourceSource)
 	putBlueprintScript    = script(putBlueprintSource)
+	wakeWaitersScript     = script(wakeWaitersSource)
 	deleteBlueprintScript = script(deleteBlueprintSource)
 	saveAnswerScript      = script(saveAnswerSource)
 	snapshotScript        = script(snapshotSource)

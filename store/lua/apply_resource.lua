@@ -42,7 +42,7 @@ end
 if state == 'destroyed' then
   free_slots(member, o.slots)
   redis.call('ZREM', P .. 'blueprint:' .. o.blueprint .. ':resources', id)
-  wake_heads(o.type)
+  wake_heads(o.type, 0)
 end
 tell(member, step.log and step.log[#step.log].e or '', state)
 return {'ok', step.finish and finish(key, member, step.finish) or '', unpack(woken)}

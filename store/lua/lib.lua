@@ -123,13 +123,16 @@ local function leave_queue(id, rtype, shape)
   stand_back(id, rtype, shape)
 end
 
--- wake_heads wakes the first lease of each shape: something has changed that may help anybody.
-local function wake_heads(rtype)
+-- wake_heads wakes the first lease of each of a hundred shapes, from the offset on: something has changed that may help anybody. It
+-- returns how many shapes there were.
+local function wake_heads(rtype, offset)
   local prefix = P .. 'waiting:' .. rtype .. ':shape:'
-  for _, shape in ipairs(redis.call('ZRANGE', P .. 'waiting:' .. rtype .. ':shapes', 0, MAX_SHAPES - 1)) do
+  local shapes = redis.call('ZRANGE', P .. 'waiting:' .. rtype .. ':shapes', offset, offset + MAX_SHAPES - 1)
+  for _, shape in ipairs(shapes) do
     local head = redis.call('ZRANGE', prefix .. shape, 0, 0)
     if head[1] then owe('lease:' .. head[1]) end
   end
+  return #shapes
 end
 
 -- fits is the part of the blueprint's own check that needs no blueprint: attributes and allowed names.

@@ -21,5 +21,5 @@ redis.call('HSET', P .. 'blueprints:revs', name, rev)
 local record = '{"rev":' .. int(rev) .. ',"created_ms":' .. int(created) .. ',"first":"' .. first ..
   '","token":"' .. ARGV[6] .. '",' .. string.sub(stamp('updated_ms', ARGV[7]), 2)
 redis.call('HSET', KEYS[1], name, record)
-wake_heads(ARGV[5])
+wake_heads(ARGV[5], 0)
 return {code, record, unpack(woken)}
