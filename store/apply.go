@@ -292,7 +292,11 @@ func (s *Store) ApplyResource(ctx context.Context, c *Claim, st ResourceStep) (A
 			Rest: rest(sentRecord{Command: cmd.Name, Author: cmd.Author, Origin: cmd.Origin, Reason: cmd.Reason}),
 		}
 	}
-	return s.apply(ctx, "apply resource", applyResourceScript, c, j)
+	applied, err := s.apply(ctx, "apply resource", applyResourceScript, c, j)
+	if err == nil && c.status == string(model.ResourceDestroyed) {
+		applied.Wake = append(applied.Wake, s.wakeMoreWaiters(ctx, c.Ref.Namespace, c.Resource.Type)...)
+	}
+	return applied, err
 }
 
 func (s *Store) apply(ctx context.Context, op string, script *redis.Script, c *Claim, j stepJSON) (Applied, error) {

@@ -165,29 +165,44 @@ func TestNamespaces(t *testing.T) {
 	}
 }
 
-// TestPutBlueprintWakesTheFirstOfEveryShape, however many shapes there are; of each shape, only the first.
-func TestPutBlueprintWakesTheFirstOfEveryShape(t *testing.T) {
+// TestEveryShapeIsWoken: a declaration and the end of a resource may help anybody, so they wake the first of every shape, however many
+// shapes there are; of each shape, only the first.
+func TestEveryShapeIsWoken(t *testing.T) {
 	t.Parallel()
-	e := newEnv(t)
-	const n = 2*wakeShapes + 1
-	want := make([]string, 0, n)
-	for i := range n {
-		rack := model.NewLease{Attributes: map[string]string{"rack": fmt.Sprint(i)}}
-		first, second := fmt.Sprintf("a%03d", i), fmt.Sprintf("b%03d", i)
-		for _, id := range []string{first, second} {
-			// A claim takes note that the lease was woken for having come.
-			e.claim(e.lease(id, rack))
-		}
-		want = append(want, "lease:"+first)
-	}
-	_, _, wake, err := e.PutBlueprint(e.ctx, &model.Blueprint{Namespace: e.ns, Name: bp, Kind: "pool", Type: "host", Enabled: true})
-	e.must(err)
-	got := make([]string, len(wake))
-	for i, ref := range wake {
-		got[i] = ref.Member()
-	}
-	slices.Sort(got)
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("woken (-want +got):\n%s", diff)
+	for name, event := range map[string]func(e *env, c *Claim) []model.Ref{
+		"declaration": func(e *env, _ *Claim) []model.Ref {
+			_, _, wake, err := e.PutBlueprint(e.ctx, &model.Blueprint{Namespace: e.ns, Name: "other", Kind: "pool", Type: "host", Enabled: true})
+			e.must(err)
+			return wake
+		},
+		"end of a resource": func(e *env, c *Claim) []model.Ref {
+			return e.applyResource(c, ResourceStep{Path: []model.ResourceState{model.ResourceReleased, model.ResourceDestroyed}}).Wake
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			e := newEnv(t)
+			c := e.claim(e.resource("r1", spec{}))
+			const n = 2*wakeShapes + 1
+			want := make([]string, 0, n)
+			for i := range n {
+				rack := model.NewLease{Attributes: map[string]string{"rack": fmt.Sprint(i)}}
+				first, second := fmt.Sprintf("a%03d", i), fmt.Sprintf("b%03d", i)
+				for _, id := range []string{first, second} {
+					// A claim takes note that the lease was woken for having come.
+					e.claim(e.lease(id, rack))
+				}
+				want = append(want, "lease:"+first)
+			}
+			wake := event(e, c)
+			got := make([]string, len(wake))
+			for i, ref := range wake {
+				got[i] = ref.Member()
+			}
+			slices.Sort(got)
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("woken (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
