@@ -95,9 +95,11 @@ func (s *Server) deleteBlueprint(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := s.cfg.Store.DeleteBlueprint(c.Request().Context(), q.namespace, name); err != nil {
+	wake, err := s.cfg.Store.DeleteBlueprint(c.Request().Context(), q.namespace, name)
+	if err != nil {
 		return err
 	}
+	s.wake(c, wake)
 	return c.NoContent(http.StatusNoContent)
 }
 

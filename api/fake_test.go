@@ -146,11 +146,11 @@ func (f *fakeStore) Blueprints(_ context.Context, namespace string) ([]*model.Bl
 	return f.blueprints(namespace)
 }
 
-func (f *fakeStore) DeleteBlueprint(_ context.Context, namespace, name string) error {
+func (f *fakeStore) DeleteBlueprint(_ context.Context, namespace, name string) ([]model.Ref, error) {
 	if err := f.ready("DeleteBlueprint", f.deleteBlueprint != nil); err != nil {
-		return err
+		return nil, err
 	}
-	return f.deleteBlueprint(namespace, name)
+	return nil, f.deleteBlueprint(namespace, name)
 }
 
 func (f *fakeStore) SaveAnswer(ctx context.Context, namespace, key string, a model.Answer) (model.Answer, error) {

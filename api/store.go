@@ -33,8 +33,8 @@ type Store interface {
 	Blueprint(ctx context.Context, namespace, name string) (*model.Blueprint, error)
 	// Blueprints lists all, sorted by name.
 	Blueprints(ctx context.Context, namespace string) ([]*model.Blueprint, error)
-	// DeleteBlueprint is [model.ErrorConflict] while the blueprint has resources.
-	DeleteBlueprint(ctx context.Context, namespace, name string) error
+	// DeleteBlueprint is [model.ErrorConflict] while the blueprint has resources. It names the leases whose wait looks different now.
+	DeleteBlueprint(ctx context.Context, namespace, name string) (wake []model.Ref, err error)
 
 	// SaveAnswer records the first answer to the request that stored key, and returns the answer to give: a repetition may have been
 	// answered first.

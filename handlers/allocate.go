@@ -50,7 +50,8 @@ func (r *leaseRun) allocate(ctx context.Context) (again bool, err error) {
 			if rev, err = r.store.BlueprintsRev(ctx, r.claim.Ref.Namespace); err != nil {
 				return false, err
 			}
-		case errors.Is(err, model.ErrResourceUnusable), errors.Is(err, model.ErrSlotHeld), errors.Is(err, model.ErrLimitReached):
+		case errors.Is(err, model.ErrResourceUnusable), errors.Is(err, model.ErrSlotHeld), errors.Is(err, model.ErrLimitReached),
+			errors.Is(err, model.ErrQuotaReached):
 			// Somebody was quicker; nothing was written.
 		default:
 			return again, err
@@ -62,10 +63,15 @@ func (r *leaseRun) allocate(ctx context.Context) (again bool, err error) {
 
 func (r *leaseRun) allocateOnce(ctx context.Context, catalog catalogEntry) (again bool, err error) {
 	req := r.claim.Lease.Request()
+	req.Barred = nil // those of the last time; the survey finds today's
 	usable, why := catalog.forRequest(req)
-	market, served, pending, err := r.survey(ctx, req, usable)
+	market, found, err := r.survey(ctx, &req, usable)
 	if err != nil {
 		return false, err
+	}
+	served, pending, owner := found.served, found.pending, found.owner
+	if len(why) == 0 && !pending && len(owner.declined) > 0 && len(owner.declined) == len(usable) {
+		return r.turnedAway(ctx, owner)
 	}
 	p := market.choose(req, pending)
 	if p != nil && p.offer != nil {
@@ -80,22 +86,37 @@ func (r *leaseRun) allocateOnce(ctx context.Context, catalog catalogEntry) (agai
 		return r.make(ctx, p, market.left(), served)
 	}
 	w := waiting{
-		reason:     waitingReason(usable, market, why, len(served) > 0, pending),
+		reason:     waitingReason(owner.admitted, market, append(why, owner.why...), len(served) > 0, pending),
 		considered: names(usable),
 		allocating: pending,
-		pass:       market.left(),
-		nudge:      served,
+		// Who is admitted nowhere must not hold up others.
+		standBack: len(owner.admitted) == 0 && len(owner.gates) > 0,
+		gates:     &owner.gates,
+		pass:      market.left(),
+		nudge:     served,
 	}
 	if !pending {
-		if err := r.makeRoom(ctx, req, usable, market, &w); err != nil {
+		if err := r.ask(ctx, owner.unasked); err != nil {
+			return false, err
+		}
+		if err := r.makeRoom(ctx, req, owner.admitted, market, &w); err != nil {
 			return false, err
 		}
 	}
 	return r.wait(ctx, w)
 }
 
-// survey reads what there is and lets those ahead choose first.
-func (r *leaseRun) survey(ctx context.Context, req model.Request, usable []*opened) (m *market, served []string, pending bool, err error) {
+// found is what a survey found out besides what there is to have.
+type found struct {
+	// served are the first of each group of those ahead that took something.
+	served []string
+	// pending says that a resource is being made for the lease.
+	pending bool
+	owner   admission
+}
+
+// survey reads what there is and lets those ahead choose first. It sets in req which blueprints do not admit the lease.
+func (r *leaseRun) survey(ctx context.Context, req *model.Request, usable []*opened) (m *market, f found, err error) {
 	bps := make([]*model.Blueprint, len(usable))
 	for i, bp := range usable {
 		bps[i] = bp.Blueprint
@@ -103,22 +124,27 @@ func (r *leaseRun) survey(ctx context.Context, req model.Request, usable []*open
 	for page := range maxPages {
 		snap, err := r.store.Snapshot(ctx, r.claim, bps, page)
 		if err != nil {
-			return nil, nil, false, err
+			return nil, f, err
 		}
-		pending = snap.Allocation == model.ResourcePending
-		m = newMarket(req, usable, snap)
-		if !pending {
-			if err := r.collectOffers(ctx, m, req, usable, snap); err != nil {
-				return nil, nil, false, err
+		f.pending = snap.Allocation == model.ResourcePending
+		f.owner = admit(req.Owner, usable, snap.Owner)
+		req.Barred = nil
+		for _, gate := range f.owner.gates {
+			req.Barred = append(req.Barred, gate.Blueprint)
+		}
+		m = newMarket(*req, f.owner.admitted, snap)
+		if !f.pending {
+			if err := r.collectOffers(ctx, m, *req, f.owner.admitted, snap); err != nil {
+				return nil, f, err
 			}
 		}
-		served = m.serve(snap.Ahead)
-		m.behind = slices.ContainsFunc(snap.Ahead, func(a store.Ahead) bool { return sameShape(a.First, req) })
-		if !snap.More || m.choose(req, pending) != nil {
+		f.served = m.serve(snap.Ahead)
+		m.behind = slices.ContainsFunc(snap.Ahead, func(a store.Ahead) bool { return sameShape(a.First, *req) })
+		if !snap.More || m.choose(*req, f.pending) != nil {
 			break
 		}
 	}
-	return m, served, pending, nil
+	return m, f, nil
 }
 
 // collectOffers lists what could be made: candidates whose slot locks nobody holds, as many as those ahead and the lease could
@@ -196,10 +222,11 @@ func (r *leaseRun) acquire(ctx context.Context, p *place, left int, ahead []stri
 	st := store.LeaseStep{
 		Path: []model.LeaseState{model.LeaseAcquired},
 		Acquire: &store.Acquisition{
-			Resource: p.res.ID, Blueprint: p.bp.Name, Rev: p.bp.Rev, Slots: slots, Idle: p.load == 1,
+			Resource: p.res.ID, Blueprint: p.bp.Name, Rev: p.bp.Rev, Slots: slots, Idle: p.load == 1, Quota: p.bp.Quota,
 		},
 		Pass: left,
 	}
+	_, st.Acquire.Approved = p.bp.Authorize.Decision(lease.Owner)
 	r.nudge(&st, ahead)
 	st.Progress()
 	st.Log = append(st.Log, store.Entry{Event: model.EventAcquired, Text: "acquired " + p.res.Name})
@@ -270,6 +297,8 @@ type waiting struct {
 	allocating bool
 	// standBack says that it was refused for a reason of its own and must not hold up the others.
 	standBack bool
+	// gates are the blueprints that do not admit it; nil = as before.
+	gates *[]store.Gate
 	// pass is for how many leases it leaves room behind.
 	pass int
 	// nudge are those that stand before it and could take what is there: should none of them have been woken, they are now.
@@ -288,7 +317,7 @@ func (r *leaseRun) wait(ctx context.Context, w waiting) (again bool, err error) 
 	if delay == 0 {
 		delay = backoff(pollFirst, tries, pollMost)
 	}
-	st := store.LeaseStep{Compete: !w.allocating && !w.standBack, StandBack: w.standBack, Pass: w.pass}
+	st := store.LeaseStep{Compete: !w.allocating && !w.standBack, StandBack: w.standBack, Gates: w.gates, Pass: w.pass}
 	st.Failures = &tries
 	r.nudge(&st, w.nudge)
 	if w.forget {
@@ -333,7 +362,7 @@ func waitingReason(usable []*opened, m *market, why []string, contended, pending
 	case len(m.reasons) > 0:
 		return "nothing that is free fits: " + strings.Join(m.reasons, "; ")
 	}
-	return "everything that fits is in use"
+	return strings.Join(append([]string{"everything that fits is in use or paused"}, why...), "; ")
 }
 
 func names(list []*opened) []string {

@@ -23,6 +23,9 @@ import (
 // So a pool grows before a host is shared. Among resources, the least loaded comes first, then the one idle for longest: the
 // order of the store's index.
 //
+// A blueprint may not admit the lease because of its owner, whose quota is used up or who is not authorized. Such a lease waits at the
+// blueprint's gate until that changes, and counts as one that does not ask for this blueprint (admission.go).
+//
 // Fairness: whoever stands before the lease and could use a place gets it, in this reckoning, before the lease chooses. They
 // have been woken by the same event; the lease is woken again when one of them leaves something behind.
 
@@ -47,7 +50,7 @@ func (p *place) fits(req model.Request) (bool, string) {
 }
 
 func allowed(req model.Request, bp *opened) bool {
-	return len(req.Blueprints) == 0 || slices.Contains(req.Blueprints, bp.Name)
+	return (len(req.Blueprints) == 0 || slices.Contains(req.Blueprints, bp.Name)) && !slices.Contains(req.Barred, bp.Name)
 }
 
 // market is what there is for one request.
@@ -96,7 +99,7 @@ func newMarket(req model.Request, usable []*opened, snap *store.Snapshot) *marke
 
 // sameShape reports whether two requests can take the same places.
 func sameShape(a, b model.Request) bool {
-	return maps.Equal(a.Attributes, b.Attributes) && slices.Equal(a.Blueprints, b.Blueprints)
+	return maps.Equal(a.Attributes, b.Attributes) && slices.Equal(a.Blueprints, b.Blueprints) && slices.Equal(a.Barred, b.Barred)
 }
 
 // mayMake reports whether a blueprint may make another resource.

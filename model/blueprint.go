@@ -16,6 +16,11 @@ type Blueprint struct {
 	Type string
 	// Limit is how many resources may exist at once; 0 = no limit.
 	Limit int
+	// Quota is how many leases one owner may have on its resources at once; 0 = no quota. Leases without an owner count as those of
+	// one owner.
+	Quota int
+	// Authorize says which owners may use it.
+	Authorize Authorize
 	// Enabled is false when the blueprint takes no new leases and makes no resources; existing ones live on.
 	Enabled bool
 	Config  json.RawMessage
@@ -25,7 +30,7 @@ type Blueprint struct {
 	CreatedAt, UpdatedAt time.Time
 }
 
-// MaxLimit bounds Limit.
+// MaxLimit bounds Limit and Quota.
 const MaxLimit = 1_000_000
 
 // Check checks all but Config, which only the kind can read; errors are [ErrorInvalid] and name the field.
@@ -42,5 +47,8 @@ func (b *Blueprint) Check() error {
 	if b.Limit < 0 || b.Limit > MaxLimit {
 		return Invalid("limit", "must be between 0 (no limit) and %d", MaxLimit)
 	}
-	return nil
+	if b.Quota < 0 || b.Quota > MaxLimit {
+		return Invalid("quota", "must be between 0 (no quota) and %d", MaxLimit)
+	}
+	return b.Authorize.check("authorize")
 }

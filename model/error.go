@@ -87,7 +87,10 @@ var (
 	ErrSlotHeld = Errorf(ErrorConflict, "a slot lock is held")
 	// ErrLimitReached says that the blueprint has as many resources as it may.
 	ErrLimitReached = Errorf(ErrorConflict, "the blueprint has reached its limit")
-	// ErrBlueprintChanged says that the blueprint was declared anew, disabled or removed since it was read.
+	// ErrQuotaReached says that the owner has as many leases on the blueprint's resources as it may.
+	ErrQuotaReached = Errorf(ErrorConflict, "the owner has reached the blueprint's quota")
+	// ErrBlueprintChanged says that the blueprint was declared anew, disabled or removed since it was read, or that
+	// what it says about the owner has changed.
 	ErrBlueprintChanged = Errorf(ErrorConflict, "the blueprint has changed")
 	// ErrSchemaVersion says that the stored object was written by a newer Drydock.
 	ErrSchemaVersion = Errorf(ErrorInternal, "the stored object has a schema version that this binary does not know")

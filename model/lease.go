@@ -42,11 +42,15 @@ type LeaseWork struct {
 	Work
 	// Order is the lease's place in the queue for its type: lower is served first.
 	Order float64
+	// Shape names what the lease asks for: leases of one shape can take the same resources.
+	Shape string
 	// Allocation is the id of the resource that was allocated for this lease while it waits; empty if none.
 	Allocation string
 	// Reclaiming is the id of the idle resource that was asked to make room for this lease, and ReclaimCommand that of the
 	// command; both empty if none was.
 	Reclaiming, ReclaimCommand string
+	// Gates are the blueprints that do not admit the lease now because of its owner: a quota, or an authorization.
+	Gates []string
 	// Reason says why the lease waits.
 	Reason string
 }
@@ -80,11 +84,13 @@ type Request struct {
 	Owner      string
 	Attributes map[string]string
 	Blueprints []string
+	// Barred are blueprints that do not admit the owner now.
+	Barred []string
 }
 
 // Request returns what the lease asks for.
 func (l *Lease) Request() Request {
-	return Request{Lease: l.ID, Type: l.Type, Owner: l.Owner, Attributes: l.Attributes, Blueprints: l.Blueprints}
+	return Request{Lease: l.ID, Type: l.Type, Owner: l.Owner, Attributes: l.Attributes, Blueprints: l.Blueprints, Barred: l.Work.Gates}
 }
 
 // Matches reports whether attributes has every attribute that want asks for.

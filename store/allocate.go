@@ -24,7 +24,7 @@ type NewResource struct {
 
 // CreateResource makes a pending resource for the claimed lease, notes it there and finishes the lease's update, all in one
 // write. st's Consume, Log, Pass and LookAgain belong to the lease. Errors, after each of which nothing was written: [model.ErrStaleWriter],
-// [model.ErrBlueprintChanged], [model.ErrLimitReached], [model.ErrSlotHeld], [model.ErrorConflict] (an allocation is on its
+// [model.ErrBlueprintChanged], [model.ErrLimitReached], [model.ErrQuotaReached], [model.ErrSlotHeld], [model.ErrorConflict] (an allocation is on its
 // way), [model.ErrorUnavailable].
 func (s *Store) CreateResource(ctx context.Context, c *Claim, n NewResource, st LeaseStep) (Applied, error) {
 	set := map[string]string{"allocation": n.ID}
@@ -38,6 +38,8 @@ func (s *Store) CreateResource(ctx context.Context, c *Claim, n NewResource, st 
 	st.Finish = true
 	j := c.encode(st.Step, nil, set)
 	j.Pass = st.Pass
+	j.Quota = n.Blueprint.Quota
+	_, j.Approved = n.Blueprint.Authorize.Decision(c.Lease.Owner)
 	j.Lease, j.Blueprint, j.Rev, j.Limit, j.Slots = c.Ref.ID, n.Blueprint.Name, n.Blueprint.Rev, &n.Blueprint.Limit, n.Slots
 	ref := model.ResourceRef(c.Ref.Namespace, n.ID)
 	reply, err := s.run(ctx, "create resource", createResourceScript, []string{objectKey(ref), objectKey(c.Ref)},
@@ -66,8 +68,18 @@ type Snapshot struct {
 	Allocation model.ResourceState
 	// Resources counts the live resources of each blueprint.
 	Resources map[string]int
+	// Owner says how each blueprint stands to the lease's owner.
+	Owner map[string]OwnerView
 	// More says that there are more free resources than were read.
 	More bool
+}
+
+// OwnerView is how a blueprint stands to the owner of a lease.
+type OwnerView struct {
+	// Held counts the owner's other leases that have a place on the blueprint's resources, or one being made for them.
+	Held int
+	// Authorization is what is on record; empty = nothing.
+	Authorization model.AuthorizationStatus
 }
 
 // Limits of a snapshot: how many free resources and how many groups of earlier waiters it looks at.
@@ -90,7 +102,10 @@ func (s *Store) Snapshot(ctx context.Context, c *Claim, blueprints []*model.Blue
 	if err != nil {
 		return nil, err
 	}
-	snap := &Snapshot{Allocation: model.ResourceState(toString(reply[2])), Resources: make(map[string]int, len(blueprints))}
+	snap := &Snapshot{
+		Allocation: model.ResourceState(toString(reply[2])), Resources: make(map[string]int, len(blueprints)),
+		Owner: make(map[string]OwnerView, len(blueprints)),
+	}
 	for _, item := range toSlice(reply[0]) {
 		pair := toSlice(item)
 		r, err := decodeResource(l.Namespace, toMap(pair[0]), toStrings(pair[1]))
@@ -110,7 +125,9 @@ func (s *Store) Snapshot(ctx context.Context, c *Claim, blueprints []*model.Blue
 	}
 	counts := toSlice(reply[3])
 	for i, bp := range blueprints {
-		snap.Resources[bp.Name] = int(toInt(counts[i]))
+		of := toSlice(counts[i])
+		snap.Resources[bp.Name] = int(toInt(of[0]))
+		snap.Owner[bp.Name] = OwnerView{Held: int(toInt(of[1])), Authorization: model.AuthorizationStatus(toString(of[2]))}
 	}
 	return snap, nil
 }

@@ -40,6 +40,7 @@ func TestCreateResource(t *testing.T) {
 	e.must(err)
 	visible := at(now + DefaultVisibility)
 	e.wantChanges(before, written("lease:l1", version+1, now), expect{
+		"blueprint:lab:held: l1": "member", "lease:l1 reserved": bp,
 		"resource:r1 schema": "1", "resource:r1 id": "r1", "resource:r1 name": "one", "resource:r1 type": "host",
 		"resource:r1 status": "pending", "resource:r1 blueprint": bp, "resource:r1 attributes": `{"os":"linux"}`,
 		"resource:r1 capacity": "2", "resource:r1 slots": `["s1","s2"]`, "resource:r1 until": at(time.Hour), "resource:r1 facts": "facts",
@@ -99,7 +100,7 @@ func TestCreateResourceRefused(t *testing.T) {
 		}, model.ErrBlueprintChanged},
 		{"blueprint removed", nil, func(e *env, c *Claim) (NewResource, *Claim) {
 			n := made(e)
-			e.must(e.DeleteBlueprint(e.ctx, e.ns, bp))
+			e.deleteBlueprint(bp)
 			return n, c
 		}, model.ErrBlueprintChanged},
 		{"a lease that does not wait", func(e *env) {
@@ -277,7 +278,7 @@ func TestSnapshotOfTheFirst(t *testing.T) {
 	e.resource("r1", spec{state: model.ResourcePending, forLease: "l1"})
 	snap, err := e.Snapshot(e.ctx, e.claim(l), []*model.Blueprint{e.blueprint(bp)}, 0)
 	e.must(err)
-	want := &Snapshot{Allocation: model.ResourcePending, Resources: map[string]int{bp: 1}}
+	want := &Snapshot{Allocation: model.ResourcePending, Resources: map[string]int{bp: 1}, Owner: map[string]OwnerView{bp: {}}}
 	if diff := cmp.Diff(want, snap); diff != "" {
 		t.Errorf("snapshot (-want +got):\n%s", diff)
 	}

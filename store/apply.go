@@ -78,6 +78,10 @@ type Acquisition struct {
 	// Rev is the blueprint's revision that allowed it.
 	Rev   int64
 	Slots []string
+	// Quota is how many leases the owner may have on the blueprint's resources; 0 = no quota. Approved refuses the step when no
+	// operator's approval of the owner is on record.
+	Quota    int
+	Approved bool
 	// Idle refuses the step when the resource has got a lease meanwhile.
 	Idle bool
 }
@@ -98,6 +102,9 @@ type LeaseStep struct {
 	Considered *[]string
 	// Reclaiming is the resource that was asked to make room, and the command; a pointer to the zero value forgets it.
 	Reclaiming *Reclaiming
+	// Gates are where a waiting lease waits for its owner to be admitted; nil changes nothing. The step is refused when one of them is
+	// not shut any more.
+	Gates *[]Gate
 	// Pass wakes the next waiters: this one leaves room for so many leases behind.
 	Pass int
 	// StandBack takes a waiting lease out of those that would take anything now, so that it does not hold up the others: it
@@ -105,6 +112,17 @@ type LeaseStep struct {
 	StandBack bool
 	// Compete puts a waiting lease (back) among those that would take anything now.
 	Compete bool
+}
+
+// Gate is a blueprint that does not admit a lease because of its owner.
+type Gate struct {
+	Blueprint string `json:"blueprint"`
+	// Rev is the blueprint's revision that says so.
+	Rev int64 `json:"rev"`
+	// Quota is the quota that is used up; 0 = that is not the reason.
+	Quota int `json:"quota,omitempty"`
+	// Authorization is what is on record when an approval is needed; empty = that is not the reason.
+	Authorization model.AuthorizationStatus `json:"authorization,omitempty"`
 }
 
 // Reclaiming is a resource that was asked to make room for a lease, and the command that asks.
@@ -163,6 +181,11 @@ type stepJSON struct {
 	Pass      int          `json:"pass,omitempty"`
 	Compete   bool         `json:"compete,omitempty"`
 	StandBack bool         `json:"stand_back,omitempty"`
+	Gates     *[]Gate      `json:"gates,omitempty"`
+	// GatedShape is the shape of a lease that waits at these gates; that of one that waits at none is stored.
+	GatedShape string `json:"gated_shape,omitempty"`
+	Quota      int    `json:"quota,omitempty"`
+	Approved   bool   `json:"approved,omitempty"`
 
 	Cascade  *cascadeJSON `json:"cascade,omitempty"`
 	Unleased bool         `json:"unleased,omitempty"`
@@ -188,10 +211,13 @@ type entryJSON struct {
 }
 
 type acquireJSON struct {
-	Resource string   `json:"resource"`
-	Rev      int64    `json:"rev"`
-	Slots    []string `json:"slots,omitempty"`
-	Idle     bool     `json:"idle,omitempty"`
+	Resource  string   `json:"resource"`
+	Blueprint string   `json:"blueprint"`
+	Rev       int64    `json:"rev"`
+	Slots     []string `json:"slots,omitempty"`
+	Quota     int      `json:"quota,omitempty"`
+	Approved  bool     `json:"approved,omitempty"`
+	Idle      bool     `json:"idle,omitempty"`
 }
 
 type cascadeJSON struct {
@@ -232,7 +258,7 @@ func (c *Claim) encode(st Step, path []string, set map[string]string) stepJSON {
 
 // ApplyLease writes one step of the claimed lease, all or nothing, and raises the claim's version. Errors, after each of
 // which nothing was written: [model.ErrStaleWriter], [model.ErrResourceUnusable], [model.ErrBlueprintChanged],
-// [model.ErrSlotHeld], [ErrMoreCommands], [model.ErrorUnavailable] (then it may have been written; only the same claim
+// [model.ErrSlotHeld], [model.ErrQuotaReached], [ErrMoreCommands], [model.ErrorUnavailable] (then it may have been written; only the same claim
 // can find out, by the same step).
 func (s *Store) ApplyLease(ctx context.Context, c *Claim, st LeaseStep) (Applied, error) {
 	set := map[string]string{}
@@ -259,7 +285,20 @@ func (s *Store) ApplyLease(ctx context.Context, c *Claim, st LeaseStep) (Applied
 	j := c.encode(st.Step, toStringsOf(st.Path), set)
 	j.Pass, j.Compete, j.StandBack = st.Pass, st.Compete, st.StandBack
 	if a := st.Acquire; a != nil {
-		j.Acquire = &acquireJSON{Resource: a.Resource, Rev: a.Rev, Slots: a.Slots, Idle: a.Idle}
+		j.Acquire = &acquireJSON{
+			Resource: a.Resource, Blueprint: a.Blueprint, Rev: a.Rev, Slots: a.Slots, Quota: a.Quota, Approved: a.Approved, Idle: a.Idle,
+		}
+	}
+	if st.Gates != nil {
+		names := make([]string, len(*st.Gates))
+		for i, g := range *st.Gates {
+			names[i] = g.Blueprint
+		}
+		gates := append([]Gate{}, *st.Gates...) // null is not a list
+		j.Gates = &gates
+		if j.GatedShape = c.Lease.Work.Shape; len(names) > 0 {
+			j.GatedShape = gatedShapeOf(c.Lease.Request(), names)
+		}
 	}
 	return s.apply(ctx, "apply lease", applyLeaseScript, c, j)
 }
@@ -334,6 +373,8 @@ func stepError(code string) error {
 		return model.ErrSlotHeld
 	case "limit":
 		return model.ErrLimitReached
+	case "quota":
+		return model.ErrQuotaReached
 	case "pending":
 		return errAllocationPending
 	case "leased":

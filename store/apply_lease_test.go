@@ -91,7 +91,7 @@ func TestApplyLeaseAcquires(t *testing.T) {
 		"lease:l1 acquired": at(0), "lease:l1 active": at(0),
 		"lease:l1 resource": "r1", "lease:l1 blueprint": bp, "lease:l1 slots": `["s1","s2"]`,
 		"lease:l1 allocation": "", "lease:l1 reason": "", "lease:l1 considered": "", "lease:l1 reclaiming": "",
-		"resource:r1:leases l1": "0", "leases:by-resource:r1 l1": "0",
+		"resource:r1:leases l1": "0", "leases:by-resource:r1 l1": "0", "blueprint:lab:held: l1": "member",
 		"slot:s1": "lease:l1", "slot:s2": "lease:l1",
 		"free:host r1":    load(1, 0),
 		"waiting:host l1": gone, "waiting:host:shapes " + plain: gone, "waiting:host:shape:" + plain + " l1": gone,
@@ -319,7 +319,7 @@ func TestApplyLeaseRequeues(t *testing.T) {
 				written("lease:l1", version+1, time.Second), moved("leases", "l1", "acquired", "pending"),
 				{
 					"lease:l1 resource": "", "lease:l1 blueprint": "", "lease:l1 slots": "", "lease:l1 acquired": "",
-					"resource:r-l1:leases l1": gone, "resource:r-l1 idle": at(time.Second), "slot:slot-l1": gone,
+					"resource:r-l1:leases l1": gone, "blueprint:lab:held: l1": gone, "resource:r-l1 idle": at(time.Second), "slot:slot-l1": gone,
 					"waiting:host l1": order, "waiting:host:shapes " + plain: order, "waiting:host:shape:" + plain + " l1": order,
 					"lease:l1:log +1": fmt.Sprintf("e=requeued f=%d t=waits again w=w1", c.Fence),
 				},
@@ -354,7 +354,7 @@ func TestApplyLeaseDestroys(t *testing.T) {
 	})
 	e.wantChanges(before, written("lease:l1", version+1, 0), moved("leases", "l1", "released", "destroyed"), expect{
 		"lease:l1 destroyed": at(0), "lease:l1 version": fmt.Sprint(version + 1), "wake lease:l1": gone,
-		"resource:r-l1:leases l1": gone, "resource:r-l1 idle": at(0), "slot:slot-l1": gone,
+		"resource:r-l1:leases l1": gone, "blueprint:lab:held: l1": gone, "resource:r-l1 idle": at(0), "slot:slot-l1": gone,
 		"free:host r-l1":  load(0, 0),
 		"lease:l1:log +1": fmt.Sprintf("e=destroyed f=%d t=destroyed w=w1", c.Fence),
 		// The next in the queue gets the room.
@@ -495,7 +495,7 @@ func TestApplyLeaseWaits(t *testing.T) {
 		e.applyLease(c, LeaseStep{StandBack: true})
 		e.wantChanges(before, written("lease:l1", int(c.version), now), event("lease:l1", "", "pending"), expect{
 			"waiting:host:shape:" + plain + " l1": gone, "waiting:host:shapes " + plain: at(time.Millisecond),
-		})
+		}, woken("l2"), woken("w1"))
 		e.applyLease(c, LeaseStep{Compete: true})
 		after := e.dump()
 		for _, key := range []string{"waiting:host:shape:" + plain + " l1", "waiting:host:shapes " + plain} {

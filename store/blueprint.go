@@ -22,6 +22,8 @@ type blueprintRecord struct {
 	Kind      string          `json:"kind"`
 	Type      string          `json:"type"`
 	Limit     int             `json:"limit"`
+	Quota     int             `json:"quota,omitempty"`
+	Authorize model.Authorize `json:"authorize,omitzero"`
 	Enabled   bool            `json:"enabled"`
 	Config    json.RawMessage `json:"config"`
 }
@@ -32,7 +34,8 @@ func decodeBlueprint(ns, name, record string) (*model.Blueprint, error) {
 		return nil, &model.Error{Kind: model.ErrorInternal, Message: "unreadable record of blueprint " + name, Cause: err}
 	}
 	return &model.Blueprint{
-		Namespace: ns, Name: name, Kind: r.Kind, Type: r.Type, Limit: r.Limit, Enabled: r.Enabled, Config: r.Config,
+		Namespace: ns, Name: name, Kind: r.Kind, Type: r.Type, Limit: r.Limit, Quota: r.Quota, Authorize: r.Authorize,
+		Enabled: r.Enabled, Config: r.Config,
 		Rev: r.Rev, CreatedAt: millis(r.CreatedMS), UpdatedAt: millis(r.UpdatedMS),
 	}, nil
 }
@@ -48,7 +51,7 @@ func (s *Store) PutBlueprint(ctx context.Context, bp *model.Blueprint) (stored *
 	if len(config) == 0 {
 		config = json.RawMessage("{}")
 	}
-	record := blueprintRecord{Kind: bp.Kind, Type: bp.Type, Limit: bp.Limit, Enabled: bp.Enabled, Config: config}
+	record := blueprintRecord{Kind: bp.Kind, Type: bp.Type, Limit: bp.Limit, Quota: bp.Quota, Authorize: bp.Authorize, Enabled: bp.Enabled, Config: config}
 	reply, err := s.write(ctx, "put blueprint", putBlueprintScript, []string{blueprintsKey(bp.Namespace)},
 		bp.Name, bp.Kind, bp.Type, model.NewID(), rest(record))
 	if err != nil {
@@ -59,7 +62,8 @@ func (s *Store) PutBlueprint(ctx context.Context, bp *model.Blueprint) (stored *
 			"kind and type cannot change while the blueprint has resources; release them first")
 	}
 	stored, err = decodeBlueprint(bp.Namespace, bp.Name, toString(reply[1]))
-	wake = append(s.toRefs(bp.Namespace, reply[2:]), s.wakeMoreWaiters(ctx, bp.Namespace, bp.Type)...)
+	wake = append(s.toRefs(bp.Namespace, reply[3:]), s.wakeMoreWaiters(ctx, bp.Namespace, bp.Type)...)
+	wake = append(wake, s.admitMore(ctx, bp.Namespace, bp.Name, toString(reply[2]))...)
 	return stored, toInt(reply[0]) == 1, wake, err
 }
 
@@ -83,6 +87,20 @@ func (s *Store) wakeMoreWaiters(ctx context.Context, ns, typ string) (woken []mo
 		if toInt(reply[0]) < wakeShapes {
 			return woken
 		}
+	}
+	return woken
+}
+
+// admitMore wakes the leases at the gates of a blueprint behind the first hundred, which a script has woken with its own write.
+func (s *Store) admitMore(ctx context.Context, ns, name, cursor string) (woken []model.Ref) {
+	for page := 1; cursor != "" && page <= wakePages; page++ {
+		reply, err := s.run(ctx, "admit", admitScript, []string{blueprintsKey(ns)}, name, cursor)
+		if err != nil {
+			s.log.Warn("could not wake all waiters; they look again by themselves", "namespace", ns, "blueprint", name, "error", err)
+			return woken
+		}
+		cursor = toString(reply[0])
+		woken = append(woken, s.toRefs(ns, reply[1:])...)
 	}
 	return woken
 }
@@ -126,19 +144,20 @@ func (s *Store) BlueprintsRev(ctx context.Context, ns string) (int64, error) {
 	return rev, translate("read blueprints revision", err)
 }
 
-// DeleteBlueprint removes a blueprint. Errors: [model.ErrBlueprintNotFound], [model.ErrorConflict] while it has resources,
-// [model.ErrorUnavailable].
-func (s *Store) DeleteBlueprint(ctx context.Context, ns, name string) error {
-	args := append(s.head(), name, model.NewID())
-	code, err := deleteBlueprintScript.Run(ctx, s.rdb, []string{blueprintsKey(ns)}, args...).Int()
-	switch {
-	case err != nil:
-		return translate("delete blueprint", err)
-	case code == 0:
-		return model.ErrBlueprintNotFound
-	case code == -1:
-		return fmt.Errorf("delete blueprint %s: %w", name, model.Errorf(model.ErrorConflict,
+// DeleteBlueprint removes a blueprint and what is on record about who may use it, and wakes leases that wait for its type. Errors:
+// [model.ErrBlueprintNotFound], [model.ErrorConflict] while it has resources, [model.ErrorUnavailable].
+func (s *Store) DeleteBlueprint(ctx context.Context, ns, name string) (wake []model.Ref, err error) {
+	reply, err := s.run(ctx, "delete blueprint", deleteBlueprintScript, []string{blueprintsKey(ns)}, name, model.NewID())
+	if err != nil {
+		return nil, err
+	}
+	switch toInt(reply[0]) {
+	case 0:
+		return nil, model.ErrBlueprintNotFound
+	case -1:
+		return nil, fmt.Errorf("delete blueprint %s: %w", name, model.Errorf(model.ErrorConflict,
 			"the blueprint still has resources; release them first"))
 	}
-	return nil
+	wake = append(s.toRefs(ns, reply[3:]), s.wakeMoreWaiters(ctx, ns, toString(reply[1]))...)
+	return append(wake, s.admitMore(ctx, ns, name, toString(reply[2]))...), nil
 }

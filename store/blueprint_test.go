@@ -94,20 +94,20 @@ func TestDeleteBlueprint(t *testing.T) {
 	e.putBlueprint("other", 0)
 	r := e.resource("r1", spec{state: model.ResourceReleased})
 	e.wantNoChange(func() {
-		if err := e.DeleteBlueprint(e.ctx, e.ns, bp); kindOf(err) != model.ErrorConflict {
+		if _, err := e.DeleteBlueprint(e.ctx, e.ns, bp); kindOf(err) != model.ErrorConflict {
 			t.Errorf("while it has a resource: %v, want a conflict", err)
 		}
 	})
 	e.wantNoChange(func() {
-		if err := e.DeleteBlueprint(e.ctx, e.ns, "nobody"); !errors.Is(err, model.ErrBlueprintNotFound) {
+		if _, err := e.DeleteBlueprint(e.ctx, e.ns, "nobody"); !errors.Is(err, model.ErrBlueprintNotFound) {
 			t.Errorf("of nobody: %v, want %v", err, model.ErrBlueprintNotFound)
 		}
 	})
 	e.applyResource(e.claim(r), ResourceStep{Path: []model.ResourceState{model.ResourceDestroyed}})
 	before := e.dump()
-	e.must(e.DeleteBlueprint(e.ctx, e.ns, bp))
+	e.deleteBlueprint(bp)
 	e.wantChanges(before, expect{
-		"blueprints lab": gone, "blueprints:revs lab": gone, "blueprints:rev": "3", "done:<id> (expires)": "1",
+		"blueprints lab": gone, "blueprints:revs lab": gone, "blueprints:rev": "3", "done:<id> (expires)": "host",
 	})
 	if _, err := e.Blueprint(e.ctx, e.ns, bp); !errors.Is(err, model.ErrBlueprintNotFound) {
 		t.Errorf("read after it: %v, want %v", err, model.ErrBlueprintNotFound)

@@ -207,6 +207,13 @@ func calls(e *env, lease, resource *Claim) map[string]func(ctx context.Context) 
 	return map[string]func(ctx context.Context) error{
 		"ApplyLease":      func(ctx context.Context) error { return one(e.ApplyLease(ctx, lease, LeaseStep{})) },
 		"ApplyResource":   func(ctx context.Context) error { return one(e.ApplyResource(ctx, resource, ResourceStep{})) },
+		"Authorize": func(ctx context.Context) error {
+			_, _, err := e.Authorize(ctx, model.Authorization{Namespace: e.ns, Blueprint: bp, Owner: "ada", Status: model.AuthorizationApproved})
+			return err
+		},
+		"Authorizations": func(ctx context.Context) error {
+			return one(e.Authorizations(ctx, e.ns, model.AuthorizationFilter{Limit: 1}))
+		},
 		"Blueprint":       func(ctx context.Context) error { return one(e.Blueprint(ctx, e.ns, bp)) },
 		"Blueprints":      func(ctx context.Context) error { return one(e.Blueprints(ctx, e.ns)) },
 		"BlueprintsRev":   func(ctx context.Context) error { return one(e.BlueprintsRev(ctx, e.ns)) },
@@ -220,7 +227,7 @@ func calls(e *env, lease, resource *Claim) map[string]func(ctx context.Context) 
 		"CreateResource": func(ctx context.Context) error {
 			return one(e.CreateResource(ctx, lease, NewResource{ID: "r9", Blueprint: b}, LeaseStep{}))
 		},
-		"DeleteBlueprint": func(ctx context.Context) error { return e.DeleteBlueprint(ctx, e.ns, bp) },
+		"DeleteBlueprint": func(ctx context.Context) error { _, err := e.DeleteBlueprint(ctx, e.ns, bp); return err },
 		"Due":             func(ctx context.Context) error { _, _, err := e.Due(ctx, e.ns, 1); return err },
 		"Finish":          func(ctx context.Context) error { return one(e.Finish(ctx, lease, time.Time{})) },
 		"FreeSlots":       func(ctx context.Context) error { return one(e.FreeSlots(ctx, e.ns, []string{"s"})) },

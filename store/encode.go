@@ -63,6 +63,13 @@ func shapeOf(attributes map[string]string, blueprints []string) string {
 	return hex.EncodeToString(sum[:8])
 }
 
+// gatedShapeOf names what a request can take while some blueprints do not admit its owner.
+func gatedShapeOf(req model.Request, gates []string) string {
+	barred := slices.Clone(gates)
+	slices.Sort(barred)
+	return shapeOf(req.Attributes, append(slices.Clone(req.Blueprints), "but "+strings.Join(barred, " ")))
+}
+
 func decodeWork(f map[string]string) model.Work {
 	version, _ := strconv.ParseInt(f["version"], 10, 64)
 	failures, _ := strconv.Atoi(f["failures"])
@@ -96,7 +103,7 @@ func decodeLease(ns string, f map[string]string) (*model.Lease, error) {
 		Until:     parseMillis(f["until"]),
 		CreatedAt: parseMillis(f["created"]), AcquiredAt: parseMillis(f["acquired"]), ActivatedAt: parseMillis(f["active"]),
 		ReleasedAt: parseMillis(f["released"]), DestroyedAt: parseMillis(f["destroyed"]), UpdatedAt: parseMillis(f["updated"]),
-		Work: model.LeaseWork{Work: decodeWork(f), Allocation: f["allocation"], Reason: f["reason"]},
+		Work: model.LeaseWork{Work: decodeWork(f), Shape: f["shape"], Allocation: f["allocation"], Gates: decodeList(f["gates"]), Reason: f["reason"]},
 	}
 	l.Work.Reclaiming, l.Work.ReclaimCommand, _ = strings.Cut(f["reclaiming"], " ")
 	l.Priority, _ = strconv.Atoi(f["priority"])

@@ -25,6 +25,11 @@ import (
 //	busy                               hash    how often in a row an object's lock was found busy
 //	blueprints, blueprints:rev(s)      hash, counter, hash   declarations, their count, the revision of each
 //	blueprint:<name>:resources         zset    its resources that are not destroyed
+//	blueprint:<name>:held:<owner>      set     leases of an owner on them, or for which one is being made: what a quota counts
+//	blueprint:<name>:gate:<owner>      zset    leases that it does not admit because of their owner, by order
+//	blueprint:<name>:gates             zset    owners with such leases
+//	blueprint:<name>:authorizations    hash    what is on record about each owner
+//	authorizations                     zset    "<blueprint> <owner>" of all of them
 //	idem:<key>                         hash    requests with an idempotency key, for a day
 //	done:<token>                       string  calls done, for a minute
 //	events                             stream  which objects changed
@@ -46,6 +51,8 @@ func dataKey(ref model.Ref) string     { return objectKey(ref) + ":data" }
 
 func resourceLeasesKey(ns, id string) string { return prefix(ns) + "resource:" + id + ":leases" }
 
+func blueprintKey(ns, name, what string) string { return prefix(ns) + "blueprint:" + name + ":" + what }
+
 func pluralKey(ns string, k model.Kind) string { return prefix(ns) + string(k) + "s" }
 
 func statusKey(ns string, k model.Kind, status string) string {
@@ -64,6 +71,7 @@ func shapeKey(ns, typ, shape string) string { return waitingKey(ns, typ) + ":sha
 func wakeKey(ns string) string              { return prefix(ns) + "wake" }
 func blueprintsKey(ns string) string        { return prefix(ns) + "blueprints" }
 func blueprintsRevKey(ns string) string     { return prefix(ns) + "blueprints:rev" }
+func authorizationsKey(ns string) string    { return prefix(ns) + "authorizations" }
 func idemKey(ns, key string) string         { return prefix(ns) + "idem:" + key }
 func eventsKey(ns string) string            { return prefix(ns) + "events" }
 

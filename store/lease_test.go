@@ -101,7 +101,9 @@ func TestCreateLeaseAnswersAsItIsRead(t *testing.T) {
 		Ref: e.leaseRef("l2"), Type: "host", Status: model.LeasePending, Owner: "ada", Attributes: map[string]string{"os": "linux"},
 		Blueprints: []string{"lab"}, Priority: -3, Until: now.Add(time.Minute), Waiting: &model.Waiting{Position: 2},
 		Data: json.RawMessage(`"note"`), CreatedAt: now, UpdatedAt: now,
-		Work: model.LeaseWork{Order: float64(now.Add(3 * headStart).UnixMilli())},
+		Work: model.LeaseWork{
+			Order: float64(now.Add(3 * headStart).UnixMilli()), Shape: shapeOf(map[string]string{"os": "linux"}, []string{"lab"}),
+		},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("created lease (-want +got):\n%s", diff)

@@ -147,6 +147,13 @@ func (d dump) readKey(ctx context.Context, p redis.Pipeliner, key, name, typ str
 				d.Values[name+" "+toString(z.Member)] = strconv.FormatFloat(z.Score, 'f', -1, 64)
 			}
 		}
+	case "set":
+		members := p.SMembers(ctx, key)
+		return func() {
+			for _, m := range members.Val() {
+				d.Values[name+" "+m] = "member"
+			}
+		}
 	case "list":
 		items := p.LRange(ctx, key, 0, -1)
 		return func() { d.Values[name] = strings.Join(items.Val(), " ") }
@@ -281,6 +288,12 @@ func (e *env) wantRefs(got []model.Ref, want ...string) {
 
 // bp is the blueprint of the seeds: any number of resources of type host.
 const bp = "lab"
+
+func (e *env) deleteBlueprint(name string) {
+	e.Helper()
+	_, err := e.DeleteBlueprint(e.ctx, e.ns, name)
+	e.must(err)
+}
 
 func (e *env) putBlueprint(name string, limit int) *model.Blueprint {
 	e.Helper()

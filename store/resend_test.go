@@ -25,6 +25,7 @@ var scripts = map[string]*redis.Script{
 	"touch": touchScript, "busy": busyScript, "due": dueScript, "finish": finishScript, "apply_lease": applyLeaseScript,
 	"apply_resource": applyResourceScript, "put_blueprint": putBlueprintScript, "delete_blueprint": deleteBlueprintScript,
 	"save_answer": saveAnswerScript, "snapshot": snapshotScript, "wake_waiters": wakeWaitersScript,
+	"admit": admitScript, "authorize": authorizeScript,
 }
 
 // resender sends every script twice, as go-redis does when a reply is lost, and hands on the second reply. The second run must
@@ -103,14 +104,15 @@ func (r *resender) compare(name string, d dump, first, second any) {
 		if list := toSlice(first); list[0] == "ok" {
 			list[0] = "repeat"
 		}
-	case "put_blueprint":
-		woken = 2
-	case "wake_waiters":
+	case "put_blueprint", "delete_blueprint", "authorize":
+		woken = 3
+	case "wake_waiters", "admit":
 		woken = 1
 	}
 	if woken > 0 {
 		// Whom the first run woke is known from the wake index alone.
 		list := toSlice(first)
+		woken = min(woken, len(list))
 		for _, member := range list[woken:] {
 			if d.Values["wake "+toString(member)] == "" {
 				r.e.Errorf("%s: woken %s is not in the wake index", name, member)
@@ -249,7 +251,20 @@ func TestResentScripts(t *testing.T) {
 			t.Errorf("finish = %t, %v", again, err)
 		}
 	}
-	e.must(e.DeleteBlueprint(e.ctx, e.ns, bp))
+	e.deleteBlueprint(bp)
+	_, _, _, err = e.PutBlueprint(e.ctx, &model.Blueprint{Namespace: e.ns, Name: bp, Kind: "pool", Type: "host", Authorize: model.Authorize{Request: true}})
+	e.must(err)
+	for _, status := range model.AuthorizationStatuses() {
+		_, _, err := e.Authorize(e.ctx, model.Authorization{Namespace: e.ns, Blueprint: bp, Owner: "ada", Status: status})
+		e.must(err)
+	}
+	for i := range 101 {
+		owner := fmt.Sprintf("o%03d", i)
+		id := "g" + owner
+		c := e.claim(e.createLease(id, model.NewLease{Owner: owner}).Lease.Ref)
+		e.applyLease(c, LeaseStep{StandBack: true, Gates: &[]Gate{{Blueprint: bp, Rev: e.blueprint(bp).Rev}}})
+	}
+	e.deleteBlueprint(bp)
 
 	for name := range scripts {
 		if r.seen[name] == 0 {

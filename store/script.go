@@ -43,6 +43,10 @@ var (
 	wakeWaitersSource string
 	//go:embed lua/delete_blueprint.lua
 	deleteBlueprintSource string
+	//go:embed lua/admit.lua
+	admitSource string
+	//go:embed lua/authorize.lua
+	authorizeSource string
 	//go:embed lua/save_answer.lua
 	saveAnswerSource string
 	//go:embed lua/snapshot.lua
@@ -63,6 +67,8 @@ var (
 	putBlueprintScript    = script(putBlueprintSource)
 	wakeWaitersScript     = script(wakeWaitersSource)
 	deleteBlueprintScript = script(deleteBlueprintSource)
+	admitScript           = script(admitSource)
+	authorizeScript       = script(authorizeSource)
 	saveAnswerScript      = script(saveAnswerSource)
 	snapshotScript        = script(snapshotSource)
 )

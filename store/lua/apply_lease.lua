@@ -1,13 +1,15 @@
 -- apply_lease writes one step of a lease: commands consumed, state, place, slot locks, logs and whom it wakes, all or nothing.
 -- KEYS[1] -> lease:<id>   ARGV[3] -> id   ARGV[4] -> the step, JSON of Go's LeaseStep
 -- Derived: <lease>:commands, :records, :history, :log, leases:<status>, leases:by-resource:<id>, resource:<id>, resource:<id>:leases,
--- free:<type>, slot:<key>, waiting:<type>…, blueprints, wake, events.
+-- free:<type>, slot:<key>, waiting:<type>…, blueprints:revs, blueprint:<name>:held:<owner>, :gate:<owner>, :gates, :authorizations, wake, events.
 -- Returns {code, 'done' | 'again' | '', woken…}; code ok, repeat (applied before), stale, transition, more (too many unread commands),
--- unusable (the resource takes no lease), changed (the blueprint is another one), held (a slot lock is).
+-- unusable (the resource takes no lease), changed (the blueprint is another one, or a gate is not shut any more), held (a slot lock is),
+-- quota (the owner has as many leases as the blueprint allows).
 -- Writes only after all checks pass, except that a resource that turns out unusable leaves the index of free ones.
 local id, step = ARGV[3], cjson.decode(ARGV[4])
 local key, member = KEYS[1], 'lease:' .. id
-local o = read(key, 'status', 'writer', 'version', 'type', 'shape', 'order', 'resource', 'slots', 'allocation')
+local o = read(key, 'status', 'writer', 'version', 'type', 'shape', 'order', 'resource', 'slots', 'allocation',
+  'blueprint', 'owner', 'gates', 'gated_shape', 'reserved')
 local code, state = guard(o, step, key)
 if code == 'repeat' then return {code, step.finish and finish(key, member, step.finish) or ''} end
 if code ~= 'ok' then return {code, ''} end
@@ -24,7 +26,32 @@ if take then
   end
   if take.idle and load > 0 then return {'unusable', ''} end
   if redis.call('HGET', P .. 'blueprints:revs', r.blueprint) ~= int(take.rev) then return {'changed', ''} end
+  if take.quota and held_by_others(take.blueprint, o.owner, id) >= take.quota then return {'quota', ''} end
+  if take.approved and authorization(take.blueprint, o.owner) ~= 'approved' then return {'changed', ''} end
   if not slots_free(member, take.slots or {}) then return {'held', ''} end
+end
+for _, gate in ipairs(step.gates or {}) do
+  if not shut(gate, o.owner, id) then return {'changed', ''} end
+end
+
+-- wait_at_gates moves the lease to the gates of the step; it reports whether the lease left the queue of its old shape.
+local function wait_at_gates(id, o, step)
+  local wanted, gates, left = {}, {}, {}
+  for i, gate in ipairs(step.gates) do
+    wanted[gate.blueprint] = true
+    gates[i] = gate.blueprint
+  end
+  for _, blueprint in ipairs(list_of(o.gates)) do
+    if not wanted[blueprint] then left[#left + 1] = blueprint end
+  end
+  leave_gates(id, o.owner, o.order, left)
+  for _, blueprint in ipairs(gates) do
+    redis.call('ZADD', gate_key(blueprint, o.owner), o.order, id)
+    redis.call('ZADD', P .. 'blueprint:' .. blueprint .. ':gates', 0, o.owner)
+  end
+  if not gates[1] and o.gates == '' then return false end
+  redis.call('HSET', KEYS[1], 'gates', gates[1] and cjson.encode(gates) or '', 'gated_shape', gates[1] and step.gated_shape or '')
+  return step.gated_shape ~= shape_of(o) and stand_back(id, o.type, shape_of(o))
 end
 
 consume(key, step, state)
@@ -34,19 +61,34 @@ if take then
   redis.call('ZADD', P .. 'leases:by-resource:' .. take.resource, 0, id)
   refree(take.resource)
   for _, slot in ipairs(take.slots or {}) do redis.call('SET', P .. 'slot:' .. slot, member) end
+  redis.call('SADD', held_key(take.blueprint, o.owner), id)
 end
+-- What was reserved for an allocation is given back when the lease got a place elsewhere, or left, or the allocation came to nothing.
+local pending_allocation = o.allocation ~= '' and redis.call('HGET', P .. 'resource:' .. o.allocation, 'status') == 'pending'
+if o.reserved ~= '' and (state ~= 'pending' or (step.gates and not pending_allocation)) then
+  redis.call('HSET', key, 'reserved', '')
+  if not (take and take.blueprint == o.reserved) then give_back(o.reserved, o.owner, id) end
+end
+local shape = shape_of(o)
 if step.from == 'pending' and state ~= 'pending' then
-  leave_queue(id, o.type, o.shape)
+  leave_queue(id, o.type, shape)
+  if o.gates ~= '' then
+    redis.call('HSET', key, 'gates', '', 'gated_shape', '')
+    leave_gates(id, o.owner, o.order, list_of(o.gates))
+  end
   -- Who leaves without taking anything, or has been woken again meanwhile, leaves something behind that it has not seen.
   local unseen = (not take or redis.call('HGET', key, 'woken') == '1') and 1 or 0
-  pass_on(id, o.type, o.shape, o.order, math.max(step.pass or 0, unseen), true)
+  pass_on(id, o.type, shape, o.order, math.max(step.pass or 0, unseen), true)
 elseif state == 'pending' and step.from ~= 'pending' then
   join_queue(id, o.type, o.shape, o.order)
 elseif state == 'pending' then
-  if step.stand_back then stand_back(id, o.type, o.shape) end
-  if step.compete then compete(id, o.type, o.shape, o.order) end
-  pass_on(id, o.type, o.shape, o.order, step.pass or 0, false)
+  local left = step.stand_back and stand_back(id, o.type, shape)
+  if step.gates then left = wait_at_gates(id, o, step) or left end
+  if step.compete then compete(id, o.type, step.gates and step.gated_shape or shape, o.order) end
+  -- Those who stood behind it in a queue that it has left were told that they stand behind it.
+  pass_on(id, o.type, shape, o.order, math.max(step.pass or 0, left and 1 or 0), left)
 end
+if step.from ~= 'pending' and state == 'pending' or state == 'destroyed' then give_back(o.blueprint, o.owner, id) end
 local leaves = o.resource ~= '' and (state == 'destroyed' or (state == 'pending' and step.from ~= 'pending'))
 if state == 'destroyed' or leaves then free_slots(member, o.slots) end
 if leaves and redis.call('ZREM', P .. 'resource:' .. o.resource .. ':leases', id) == 1 then

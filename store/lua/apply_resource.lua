@@ -28,9 +28,9 @@ if step.cascade then
   end
 end
 if step.from == 'pending' and state ~= 'pending' and o.for_lease ~= '' then
-  local l = read(P .. 'lease:' .. o.for_lease, 'status', 'type', 'shape', 'order', 'allocation')
+  local l = read(P .. 'lease:' .. o.for_lease, 'status', 'type', 'shape', 'gated_shape', 'order', 'allocation')
   if l.status == 'pending' and l.allocation == id then
-    compete(o.for_lease, l.type, l.shape, l.order)
+    compete(o.for_lease, l.type, shape_of(l), l.order)
     owe('lease:' .. o.for_lease)
   end
 end

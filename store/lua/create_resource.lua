@@ -1,13 +1,13 @@
 -- create_resource makes a resource for a waiting lease, in one write with the lease's note of it.
 -- KEYS[1] -> resource:<id>   KEYS[2] -> lease:<id> it is made for
 -- ARGV[3] -> resource id   ARGV[4] -> the lease's step, JSON   ARGV[5:] -> fields and values of the resource
--- Derived: <lease>:commands, :records, :history, blueprints:revs, blueprint:<name>:resources, resources, resources:pending, slot:<key>, waiting:<type>…, both logs, wake, events.
+-- Derived: <lease>:commands, :records, :history, blueprints:revs, blueprint:<name>:resources, :held:<owner>, :gate:<owner>, :gates, :authorizations, resources, resources:pending, slot:<key>, waiting:<type>…, both logs, wake, events.
 -- Returns {code, 'done' | 'again' | '', woken…}; code ok, repeat, stale, transition (the lease does not wait), changed (the blueprint is another one), limit, held (a slot lock is),
--- pending (the lease has an allocation on its way).
+-- pending (the lease has an allocation on its way), quota (the owner has as many leases as the blueprint allows).
 -- Writes only after all checks pass.
 local id, step = ARGV[3], cjson.decode(ARGV[4])
 local lease_key, lease_member, member = KEYS[2], 'lease:' .. step.lease, 'resource:' .. id
-local o = read(lease_key, 'status', 'writer', 'version', 'type', 'shape', 'order', 'allocation')
+local o = read(lease_key, 'status', 'writer', 'version', 'type', 'shape', 'order', 'allocation', 'owner', 'gates', 'gated_shape', 'reserved')
 local code, state = guard(o, step, lease_key)
 if code == 'repeat' then return {code, finish(lease_key, lease_member, step.finish)} end
 if code ~= 'ok' then return {code, ''} end
@@ -16,6 +16,8 @@ if o.allocation ~= '' and redis.call('HGET', P .. 'resource:' .. o.allocation, '
 if redis.call('HGET', P .. 'blueprints:revs', step.blueprint) ~= int(step.rev) then return {'changed', ''} end
 local siblings = P .. 'blueprint:' .. step.blueprint .. ':resources'
 if step.limit > 0 and redis.call('ZCARD', siblings) >= step.limit then return {'limit', ''} end
+if step.quota and held_by_others(step.blueprint, o.owner, step.lease) >= step.quota then return {'quota', ''} end
+if step.approved and authorization(step.blueprint, o.owner) ~= 'approved' then return {'changed', ''} end
 if not slots_free(member, step.slots or {}) then return {'held', ''} end
 
 local fields = {'created', int(NOW), 'updated', int(NOW)}
@@ -34,8 +36,16 @@ tell(member, 'allocated', 'pending')
 consume(lease_key, step, state)
 advance(lease_key, 'leases', step.lease, step, state)
 -- Until its own resource is ready or dead, the lease does not compete for others' (one allocation at a time).
-stand_back(step.lease, o.type, o.shape)
+local shape = shape_of(o)
+stand_back(step.lease, o.type, shape)
+if o.reserved ~= step.blueprint then give_back(o.reserved, o.owner, step.lease) end
+redis.call('SADD', held_key(step.blueprint, o.owner), step.lease)
+redis.call('HSET', lease_key, 'reserved', step.blueprint)
+if o.gates ~= '' then
+  redis.call('HSET', lease_key, 'gates', '', 'gated_shape', '')
+  leave_gates(step.lease, o.owner, o.order, list_of(o.gates))
+end
 local unseen = redis.call('HGET', lease_key, 'woken') == '1' and 1 or 0
-pass_on(step.lease, o.type, o.shape, o.order, math.max(step.pass or 0, unseen), true)
+pass_on(step.lease, o.type, shape, o.order, math.max(step.pass or 0, unseen), true)
 tell(lease_member, 'allocated', 'pending')
 return {'ok', finish(lease_key, lease_member, step.finish), unpack(woken)}

@@ -74,7 +74,10 @@ end
 
 -- Waiting leases. `waiting:<type>` holds all of them by order. Those that would take anything now also stand in the queue
 -- of their shape (leases that ask for the same), `waiting:<type>:shape:<shape>`, and `waiting:<type>:shapes` holds the
--- shapes by the order of their first lease.
+-- shapes by the order of their first lease. A lease that waits at gates has another shape as long as it does, `gated_shape`: it can
+-- take less than what it asks for.
+local function shape_of(o) return o.gated_shape ~= '' and o.gated_shape or o.shape end
+
 local function refresh_shape(rtype, shape)
   local shapes, queue = P .. 'waiting:' .. rtype .. ':shapes', P .. 'waiting:' .. rtype .. ':shape:' .. shape
   local head = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
@@ -86,9 +89,11 @@ local function compete(id, rtype, shape, order)
   refresh_shape(rtype, shape)
 end
 
+-- stand_back reports whether the lease has competed until now.
 local function stand_back(id, rtype, shape)
-  redis.call('ZREM', P .. 'waiting:' .. rtype .. ':shape:' .. shape, id)
+  local left = redis.call('ZREM', P .. 'waiting:' .. rtype .. ':shape:' .. shape, id) == 1
   refresh_shape(rtype, shape)
+  return left
 end
 
 local function join_queue(id, rtype, shape, order)
@@ -135,9 +140,70 @@ local function wake_heads(rtype, offset)
   return #shapes
 end
 
+-- Owners. `blueprint:<name>:held:<owner>` are the leases of an owner that have a place on the blueprint's resources, or that one is
+-- being made for: what a quota counts. A lease that a blueprint does not admit because of its owner waits at that blueprint's gate,
+-- `blueprint:<name>:gate:<owner>`, by order, and `blueprint:<name>:gates` lists the owners with such leases. An event wakes the first at
+-- the gate. If that one finds the gate still shut, so would all behind it; if not, it leaves the gate and the next is woken.
+local function held_key(blueprint, owner) return P .. 'blueprint:' .. blueprint .. ':held:' .. owner end
+local function gate_key(blueprint, owner) return P .. 'blueprint:' .. blueprint .. ':gate:' .. owner end
+
+-- held_by_others counts an owner's leases on a blueprint, but for the one with the id.
+local function held_by_others(blueprint, owner, id)
+  local key = held_key(blueprint, owner)
+  return redis.call('SCARD', key) - redis.call('SISMEMBER', key, id)
+end
+
+-- authorization returns what an operator has said about an owner: requested, approved, declined; '' = nobody has asked.
+local function authorization(blueprint, owner)
+  local record = redis.call('HGET', P .. 'blueprint:' .. blueprint .. ':authorizations', owner)
+  return record and cjson.decode(record).status or ''
+end
+
+local function admit(blueprint, owner)
+  local head = redis.call('ZRANGE', gate_key(blueprint, owner), 0, 0)
+  if head[1] then owe('lease:' .. head[1]) end
+end
+
+local function give_back(blueprint, owner, id)
+  if blueprint ~= '' and redis.call('SREM', held_key(blueprint, owner), id) == 1 then admit(blueprint, owner) end
+end
+
+-- shut reports whether a gate is shut for the reason that the step gives.
+local function shut(gate, owner, id)
+  if redis.call('HGET', P .. 'blueprints:revs', gate.blueprint) ~= int(gate.rev) then return false end
+  if gate.quota and held_by_others(gate.blueprint, owner, id) < gate.quota then return false end
+  return not gate.authorization or authorization(gate.blueprint, owner) == gate.authorization
+end
+
+-- leave_gates takes a lease from the gates in the list and lets the next one look.
+local function leave_gates(id, owner, order, gates)
+  for _, blueprint in ipairs(gates) do
+    local key = gate_key(blueprint, owner)
+    if redis.call('ZREM', key, id) == 1 then
+      local behind = redis.call('ZRANGE', key, order, '+inf', 'BYSCORE', 'LIMIT', 0, 1)
+      if behind[1] then owe('lease:' .. behind[1]) end
+      if redis.call('EXISTS', key) == 0 then redis.call('ZREM', P .. 'blueprint:' .. blueprint .. ':gates', owner) end
+    end
+  end
+end
+
+local function list_of(json) return json ~= '' and cjson.decode(json) or {} end
+
+-- admit_some wakes the first lease at each gate of a blueprint, a hundred owners from the cursor on. It returns the cursor to go on
+-- from, '' = that was all.
+local function admit_some(blueprint, cursor)
+  local from = cursor == '' and '-' or '(' .. cursor
+  local owners = redis.call('ZRANGE', P .. 'blueprint:' .. blueprint .. ':gates', from, '+', 'BYLEX', 'LIMIT', 0, MAX_SHAPES)
+  for _, owner in ipairs(owners) do admit(blueprint, owner) end
+  return #owners == MAX_SHAPES and owners[#owners] or ''
+end
+
 -- fits is the part of the blueprint's own check that needs no blueprint: attributes and allowed names.
 local function fits(lease_id, attributes, blueprint)
-  local l = read(P .. 'lease:' .. lease_id, 'attributes', 'blueprints')
+  local l = read(P .. 'lease:' .. lease_id, 'attributes', 'blueprints', 'gates')
+  for _, name in ipairs(list_of(l.gates)) do
+    if name == blueprint then return false end
+  end
   if l.attributes ~= '' then
     for name, value in pairs(cjson.decode(l.attributes)) do
       if attributes[name] ~= value then return false end

@@ -1,0 +1,123 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"drydock/model"
+)
+
+// authorizationRecord is an authorization as it is stored. The script adds the instants, the token of the call and the status in front.
+type authorizationRecord struct {
+	RequestedMS int64                     `json:"requested_ms,omitempty"`
+	ChangedMS   int64                     `json:"changed_ms,omitempty"`
+	Status      model.AuthorizationStatus `json:"status,omitempty"`
+	Author      string                    `json:"author"`
+	Origin      model.Origin              `json:"origin"`
+	Reason      string                    `json:"reason,omitempty"`
+}
+
+func decodeAuthorization(ns, blueprint, owner, record string, leases int64) (*model.Authorization, error) {
+	var r authorizationRecord
+	if err := json.Unmarshal([]byte(record), &r); err != nil {
+		return nil, &model.Error{Kind: model.ErrorInternal, Message: "unreadable authorization of " + blueprint, Cause: err}
+	}
+	return &model.Authorization{
+		Namespace: ns, Blueprint: blueprint, Owner: owner, Status: r.Status, Author: r.Author, Origin: r.Origin, Reason: r.Reason,
+		Leases: int(leases), RequestedAt: millis(r.RequestedMS), ChangedAt: millis(r.ChangedMS),
+	}, nil
+}
+
+// Authorize puts on record that an owner asks for a blueprint, or what an operator says to it, and wakes the leases that wait for that
+// word. a has been checked; its instants and Leases are not read. A request does not undo a decision. Errors:
+// [model.ErrBlueprintNotFound], [model.ErrorConflict] when the blueprint takes no requests, [model.ErrorUnavailable],
+// [model.ErrorUnknown].
+func (s *Store) Authorize(ctx context.Context, a model.Authorization) (stored *model.Authorization, wake []model.Ref, err error) {
+	record := authorizationRecord{Author: a.Author, Origin: a.Origin, Reason: a.Reason}
+	reply, err := s.write(ctx, "authorize", authorizeScript, []string{blueprintsKey(a.Namespace)},
+		a.Blueprint, a.Owner, string(a.Status), model.NewID(), rest(record))
+	if err != nil {
+		return nil, nil, err
+	}
+	switch toInt(reply[0]) {
+	case -1:
+		return nil, nil, model.ErrBlueprintNotFound
+	case -2:
+		return nil, nil, model.Errorf(model.ErrorConflict, "blueprint %s takes no requests; its own authorize field says who may use it", a.Blueprint)
+	}
+	stored, err = decodeAuthorization(a.Namespace, a.Blueprint, a.Owner, toString(reply[1]), toInt(reply[2]))
+	return stored, s.toRefs(a.Namespace, reply[3:]), err
+}
+
+// Authorizations lists authorizations by blueprint and owner.
+func (s *Store) Authorizations(ctx context.Context, ns string, f model.AuthorizationFilter) (page model.Page[*model.Authorization], err error) {
+	from, to := "-", "+"
+	if f.Blueprint != "" {
+		from, to = "["+f.Blueprint+" ", "("+f.Blueprint+"!"
+	}
+	if f.After != "" {
+		from = "(" + f.After
+	}
+	for {
+		members, err := s.rdb.ZRangeArgs(ctx, redis.ZRangeArgs{
+			Key: authorizationsKey(ns), Start: from, Stop: to, ByLex: true, Count: int64(f.Limit) + 1,
+		}).Result()
+		if err != nil {
+			return page, translate("list authorizations", err)
+		}
+		found, err := s.readAuthorizations(ctx, ns, members)
+		if err != nil {
+			return page, err
+		}
+		for _, a := range found {
+			if f.Status != "" && a.Status != f.Status || f.Owner != "" && a.Owner != f.Owner {
+				continue
+			}
+			if len(page.Items) == f.Limit {
+				last := page.Items[f.Limit-1]
+				page.Next = last.Blueprint + " " + last.Owner
+				return page, nil
+			}
+			page.Items = append(page.Items, a)
+		}
+		if len(members) <= f.Limit {
+			return page, nil
+		}
+		from = "(" + members[len(members)-1]
+	}
+}
+
+func (s *Store) readAuthorizations(ctx context.Context, ns string, members []string) ([]*model.Authorization, error) {
+	if len(members) == 0 {
+		return nil, nil
+	}
+	pipe := s.rdb.Pipeline()
+	records, counts := make([]*redis.StringCmd, len(members)), make([]*redis.IntCmd, len(members))
+	for i, m := range members {
+		blueprint, owner, _ := strings.Cut(m, " ")
+		records[i] = pipe.HGet(ctx, blueprintKey(ns, blueprint, "authorizations"), owner)
+		counts[i] = pipe.SCard(ctx, blueprintKey(ns, blueprint, "held:"+owner))
+	}
+	if err := exec(ctx, "list authorizations", pipe); err != nil {
+		return nil, err
+	}
+	var out []*model.Authorization
+	for i, m := range members {
+		record, err := records[i].Result()
+		if errors.Is(err, redis.Nil) {
+			continue // its blueprint was removed meanwhile
+		}
+		blueprint, owner, _ := strings.Cut(m, " ")
+		a, err := decodeAuthorization(ns, blueprint, owner, record, counts[i].Val())
+		if err != nil {
+			return nil, fmt.Errorf("list authorizations: %w", err)
+		}
+		out = append(out, a)
+	}
+	return out, nil
+}
