@@ -16,6 +16,10 @@ type Blueprint struct {
 	Type string
 	// Limit is how many resources may exist at once; 0 = no limit.
 	Limit int
+	// MinIdle is how many resources are kept ready that nobody uses, within Limit; 0 = none.
+	MinIdle int
+	// MaxIdleAge is how long a resource may be idle before it is given up, as long as MinIdle others are; 0 = for ever.
+	MaxIdleAge time.Duration
 	// Quota is how many leases one owner may have on its resources at once; 0 = no quota. Leases without an owner count as those of
 	// one owner.
 	Quota int
@@ -29,6 +33,9 @@ type Blueprint struct {
 	Rev                  int64
 	CreatedAt, UpdatedAt time.Time
 }
+
+// MaxMinIdle bounds MinIdle.
+const MaxMinIdle = 1000
 
 // MaxLimit bounds Limit and Quota.
 const MaxLimit = 1_000_000
@@ -46,6 +53,17 @@ func (b *Blueprint) Check() error {
 	}
 	if b.Limit < 0 || b.Limit > MaxLimit {
 		return Invalid("limit", "must be between 0 (no limit) and %d", MaxLimit)
+	}
+	switch {
+	case b.MinIdle < 0 || b.MinIdle > MaxMinIdle:
+		return Invalid("min_idle", "must be between 0 and %d", MaxMinIdle)
+	case b.Limit > 0 && b.MinIdle > b.Limit:
+		return Invalid("min_idle", "must not be more than limit, which is %d", b.Limit)
+	}
+	if b.MaxIdleAge != 0 {
+		if err := CheckTTL("max_idle_age", b.MaxIdleAge); err != nil {
+			return err
+		}
 	}
 	if b.Quota < 0 || b.Quota > MaxLimit {
 		return Invalid("quota", "must be between 0 (no quota) and %d", MaxLimit)

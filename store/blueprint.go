@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -22,6 +23,8 @@ type blueprintRecord struct {
 	Kind      string          `json:"kind"`
 	Type      string          `json:"type"`
 	Limit     int             `json:"limit"`
+	MinIdle   int             `json:"min_idle,omitempty"`
+	MaxIdleMS int64           `json:"max_idle_ms,omitempty"`
 	Quota     int             `json:"quota,omitempty"`
 	Authorize model.Authorize `json:"authorize,omitzero"`
 	Enabled   bool            `json:"enabled"`
@@ -34,7 +37,8 @@ func decodeBlueprint(ns, name, record string) (*model.Blueprint, error) {
 		return nil, &model.Error{Kind: model.ErrorInternal, Message: "unreadable record of blueprint " + name, Cause: err}
 	}
 	return &model.Blueprint{
-		Namespace: ns, Name: name, Kind: r.Kind, Type: r.Type, Limit: r.Limit, Quota: r.Quota, Authorize: r.Authorize,
+		Namespace: ns, Name: name, Kind: r.Kind, Type: r.Type, Limit: r.Limit,
+		MinIdle: r.MinIdle, MaxIdleAge: time.Duration(r.MaxIdleMS) * time.Millisecond, Quota: r.Quota, Authorize: r.Authorize,
 		Enabled: r.Enabled, Config: r.Config,
 		Rev: r.Rev, CreatedAt: millis(r.CreatedMS), UpdatedAt: millis(r.UpdatedMS),
 	}, nil
@@ -51,7 +55,10 @@ func (s *Store) PutBlueprint(ctx context.Context, bp *model.Blueprint) (stored *
 	if len(config) == 0 {
 		config = json.RawMessage("{}")
 	}
-	record := blueprintRecord{Kind: bp.Kind, Type: bp.Type, Limit: bp.Limit, Quota: bp.Quota, Authorize: bp.Authorize, Enabled: bp.Enabled, Config: config}
+	record := blueprintRecord{
+		Kind: bp.Kind, Type: bp.Type, Limit: bp.Limit, MinIdle: bp.MinIdle, MaxIdleMS: bp.MaxIdleAge.Milliseconds(),
+		Quota: bp.Quota, Authorize: bp.Authorize, Enabled: bp.Enabled, Config: config,
+	}
 	reply, err := s.write(ctx, "put blueprint", putBlueprintScript, []string{blueprintsKey(bp.Namespace)},
 		bp.Name, bp.Kind, bp.Type, model.NewID(), rest(record))
 	if err != nil {
