@@ -60,7 +60,8 @@ type Offer struct {
 //
 // The error of a hook decides what happens: [Yield] puts the step off and does not count as a failure; anything else is
 // a failure. A failed Allocate leaves the lease waiting; a failed AcquireLease makes the allocator look elsewhere; a
-// failed ActivateResource or ActivateLease breaks the object; a failed UpdateResource refuses the command;
+// failed ActivateResource or ActivateLease breaks the object; a failed UpdateResource refuses the command,
+// or is tried again when it was not a command that asked, and [Gone] retires the resource;
 // a failed ReleaseLease, DestroyLease or DestroyResource is tried again, with growing delays, until it succeeds.
 type Hooks struct {
 	// Timeout bounds each call; 0 = [DefaultTimeout]. The context ends then, or earlier when the object lock is lost.
@@ -109,6 +110,19 @@ type Changes struct {
 	Facts      string
 	Until      time.Time
 }
+
+// GoneError is the answer of UpdateResource when the blueprint does not have the resource any more: it takes no new lease and goes
+// when nobody uses it.
+type GoneError struct{ Reason string }
+
+// Error says why.
+func (e *GoneError) Error() string { return e.Reason }
+
+// Gone returns an error that says that the blueprint does not have the resource any more.
+func Gone(format string, args ...any) error { return &GoneError{Reason: fmt.Sprintf(format, args...)} }
+
+// AsGone returns the GoneError in err's chain, if there is one.
+func AsGone(err error) (*GoneError, bool) { return errors.AsType[*GoneError](err) }
 
 // YieldError puts a step off.
 type YieldError struct {

@@ -167,8 +167,16 @@ func (r *leaseRun) collectOffers(ctx context.Context, m *market, req model.Reque
 }
 
 func (r *leaseRun) collectFrom(ctx context.Context, m *market, req model.Request, bp *opened, want int) error {
+	offers, err := r.freeOffers(ctx, bp, req, want)
+	for _, offer := range offers {
+		m.offers = append(m.offers, &place{bp: bp, offer: offer, room: 1})
+	}
+	return err
+}
+
+// freeOffers lists up to so many resources that a blueprint could make for a request and whose slot locks nobody holds, best first.
+func (r *run) freeOffers(ctx context.Context, bp *opened, req model.Request, want int) (found []*blueprints.Offer, err error) {
 	var batch []blueprints.Offer
-	found := 0
 	flush := func() error {
 		var keys []string
 		for _, o := range batch {
@@ -179,9 +187,8 @@ func (r *leaseRun) collectFrom(ctx context.Context, m *market, req model.Request
 			return err
 		}
 		for i := range batch {
-			if found < want && !slices.ContainsFunc(batch[i].Slots, func(k string) bool { return !free[k] }) {
-				m.offers = append(m.offers, &place{bp: bp, offer: &batch[i], room: 1})
-				found++
+			if len(found) < want && !slices.ContainsFunc(batch[i].Slots, func(k string) bool { return !free[k] }) {
+				found = append(found, &batch[i])
 			}
 		}
 		batch = nil
@@ -193,15 +200,12 @@ func (r *leaseRun) collectFrom(ctx context.Context, m *market, req model.Request
 		if len(batch) < size {
 			continue
 		}
-		if err := flush(); err != nil {
-			return err
-		}
-		if found >= want {
-			return nil
+		if err := flush(); err != nil || len(found) >= want {
+			return found, err
 		}
 		size = offerBatch
 	}
-	return flush()
+	return found, flush()
 }
 
 // acquire puts the lease on a resource, and activates it in the same write when that takes no outside work.
@@ -267,15 +271,19 @@ func (r *leaseRun) make(ctx context.Context, p *place, left int, ahead []string)
 	st.Log = append(st.Log, store.Entry{Event: model.EventAllocated, Text: fmt.Sprintf("%s makes %s for this lease", p.bp.Name, offer.Name)})
 	st.Step = r.merge(st.Step)
 	st.LookAgain = r.earliest(r.claim.Now.Add(pollMost))
-	applied, err := r.store.CreateResource(ctx, r.claim, store.NewResource{
-		ID: id, Name: offer.Name, Blueprint: p.bp.Blueprint, Attributes: offer.Attributes, Capacity: max(1, offer.Capacity),
-		Slots: offer.Slots, UntilMS: millisOf(offer.Until), Facts: offer.Facts,
-	}, st)
+	applied, err := r.store.CreateResource(ctx, r.claim, newResource(id, p.bp.Blueprint, offer), st)
 	if err != nil {
 		return false, err
 	}
 	r.written(ctx, applied)
 	return applied.Again, nil
+}
+
+func newResource(id string, bp *model.Blueprint, offer blueprints.Offer) store.NewResource {
+	return store.NewResource{
+		ID: id, Name: offer.Name, Blueprint: bp, Attributes: offer.Attributes, Capacity: max(1, offer.Capacity),
+		Slots: offer.Slots, UntilMS: millisOf(offer.Until), Facts: offer.Facts,
+	}
 }
 
 // allocationName is what a lease's hook field holds while a resource is allocated for it; parseAllocation is its inverse.

@@ -25,6 +25,8 @@ type decision struct {
 	update *model.Command
 	// reclaims says that the release came from a reclaim, so that a lease that slipped in makes it refused.
 	reclaims bool
+	// retires says that the reclaim came for its age alone: it is refused when the blueprint needs the resource.
+	retires bool
 	// wake are leases that waited for a reclaim which was refused: they may ask another resource.
 	wake []model.Ref
 }
@@ -64,13 +66,17 @@ func decideResource(r *model.Resource, commands []*model.Command, now time.Time,
 		case r.Status == model.ResourceBroken:
 			d.refuse(cmd, "the resource is broken")
 		case cmd.Name == model.CommandReclaim:
+			args := reclaimArgs(cmd)
+			if args.Idle != nil {
+				grace = time.Duration(*args.Idle)
+			}
 			if why := whyNotReclaim(r, now, grace); why != "" {
 				d.refuse(cmd, why)
-				d.wakeSender(cmd)
+				d.wakeSender(cmd, args)
 				continue
 			}
 			d.applyRelease(cmd)
-			d.reclaims = true
+			d.reclaims, d.retires = true, args.Idle != nil && grace > 0
 		case cmd.Name == model.CommandExtend:
 			d.extend(cmd, &until, now)
 		case cmd.Name == model.CommandPause || cmd.Name == model.CommandUnpause:
@@ -129,10 +135,17 @@ func (d *decision) refuse(cmd *model.Command, detail string) {
 	d.add(cmd, model.OutcomeRefused, model.EventRefused, detail)
 }
 
+// reclaimArgs reads the arguments of a reclaim; an operator's has none.
+func reclaimArgs(cmd *model.Command) (args model.ReclaimArgs) {
+	if len(cmd.Args) > 0 {
+		_ = json.Unmarshal(cmd.Args, &args) // ours, or {}
+	}
+	return args
+}
+
 // wakeSender wakes the waiting lease that a refused reclaim came from, if it came from one.
-func (d *decision) wakeSender(cmd *model.Command) {
-	var args model.ReclaimArgs
-	if len(cmd.Args) > 0 && json.Unmarshal(cmd.Args, &args) == nil && model.ValidID(args.Lease) {
+func (d *decision) wakeSender(cmd *model.Command, args model.ReclaimArgs) {
+	if model.ValidID(args.Lease) {
 		d.wake = append(d.wake, model.LeaseRef(cmd.Target.Namespace, args.Lease))
 	}
 }

@@ -112,6 +112,15 @@ func putOffHook(cause error, changes *store.WorkChanges, w model.Work) (store.En
 
 // hooksOf returns the outside work of a named blueprint. It exists as long as an object of it does.
 func (u *Updater) hooksOf(ctx context.Context, claim *store.Claim, name string) (*blueprints.Hooks, error) {
+	bp, err := u.opened(ctx, claim, name)
+	if err != nil {
+		return nil, err
+	}
+	return bp.hooks()
+}
+
+// opened returns a named blueprint, at least as new as the claim.
+func (u *Updater) opened(ctx context.Context, claim *store.Claim, name string) (*opened, error) {
 	entry, err := u.catalog.at(ctx, claim.Ref.Namespace, claim.BlueprintsRev)
 	if err != nil {
 		return nil, err
@@ -120,5 +129,5 @@ func (u *Updater) hooksOf(ctx context.Context, claim *store.Claim, name string) 
 	if !ok {
 		return nil, model.Errorf(model.ErrorInternal, "blueprint %q of %s is gone", name, claim.Ref)
 	}
-	return bp.hooks()
+	return bp, nil
 }

@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -30,6 +31,15 @@ func (r *resourceRun) update(ctx context.Context) (again bool, err error) {
 	case d.update != nil:
 		return r.reread(ctx, d.update)
 	}
+	if res.Status == model.ResourceActive {
+		bp, err := r.blueprint(ctx)
+		if err != nil {
+			return false, err
+		}
+		if bp.Rev != res.Work.Rev {
+			return r.reread(ctx, nil)
+		}
+	}
 	switch res.Status {
 	case model.ResourcePending:
 		return r.activate(ctx)
@@ -42,13 +52,72 @@ func (r *resourceRun) update(ctx context.Context) (again bool, err error) {
 	return false, nil
 }
 
-// rest puts the pen down on a resource that needs nothing until its end.
+// rest puts the pen down on a resource that needs nothing until its end, or until it has been idle for too long.
 func (r *resourceRun) rest(ctx context.Context) (again bool, err error) {
+	res := r.claim.Resource
+	lookAgain := res.Until
+	if retires, ok := r.retiresAt(idleSince(res)); ok {
+		if retires.After(r.claim.Now) {
+			lookAgain = earliest(retires, res.Until)
+		} else {
+			sent, err := r.retire(ctx)
+			if sent || err != nil {
+				return sent, err
+			}
+			lookAgain = r.lookAgainAtItsAge()
+		}
+	}
 	if len(r.carried.Consume) == 0 {
-		return r.store.Finish(ctx, r.claim, r.claim.Resource.Until)
+		return r.store.Finish(ctx, r.claim, lookAgain)
 	}
 	// A reclaim that was refused took the resource off the market while it waited.
-	return r.finishWith(ctx, store.ResourceStep{Refill: true}, r.claim.Resource.Until)
+	return r.finishWith(ctx, store.ResourceStep{Refill: true}, lookAgain)
+}
+
+// retiresAt is when the resource is to go because nobody uses it; ok is false when it is not.
+func (r *resourceRun) retiresAt(idleSince time.Time) (at time.Time, ok bool) {
+	res := r.claim.Resource
+	if !res.Work.Retires || len(res.Leases) > 0 || res.Paused {
+		return time.Time{}, false
+	}
+	return idleSince.Add(res.Work.RetireAfter), true
+}
+
+// lookAgainAtItsAge is for a resource that is old enough to go and stays.
+func (r *resourceRun) lookAgainAtItsAge() time.Time {
+	res := r.claim.Resource
+	return earliest(r.claim.Now.Add(max(res.Work.RetireAfter, time.Second)), res.Until)
+}
+
+// retire orders the resource to go, as anybody would: with a command. It reports false when the blueprint needs it.
+func (r *resourceRun) retire(ctx context.Context) (sent bool, err error) {
+	res := r.claim.Resource
+	reason := "its blueprint does not have it any more"
+	if res.Work.RetireAfter > 0 {
+		bp, err := r.blueprint(ctx)
+		if err != nil {
+			return false, err
+		}
+		idle, _, err := r.store.IdleCount(ctx, res.Namespace, res.Blueprint)
+		if err != nil || idle <= bp.MinIdle {
+			return false, err
+		}
+		reason = fmt.Sprintf("idle for %s", res.Work.RetireAfter)
+	}
+	idle := model.Duration(res.Work.RetireAfter)
+	args, err := json.Marshal(model.ReclaimArgs{Idle: &idle})
+	if err != nil {
+		return false, fmt.Errorf("encode reclaim: %w", err)
+	}
+	order, err := r.store.Send(ctx, model.Command{
+		ID: model.NewID(), Target: res.Ref, Name: model.CommandReclaim, Args: args,
+		Author: model.SystemAuthor, Origin: model.Origin{Via: model.ViaWorker}, Reason: reason,
+	}, model.Idempotency{})
+	if err != nil {
+		return false, err
+	}
+	r.enqueue(ctx, order.Wake)
+	return true, nil
 }
 
 // release moves the resource to released and tells its leases in the same write; it goes on to destroyed in that write when
@@ -61,6 +130,13 @@ func (r *resourceRun) release(ctx context.Context, d decision) (again bool, err 
 	}
 	now := r.claim.Now
 	st := store.ResourceStep{Path: []model.ResourceState{model.ResourceReleased}, Unleased: d.reclaims}
+	if d.retires {
+		bp, err := r.blueprint(ctx)
+		if err != nil {
+			return false, err
+		}
+		st.KeepIdle = bp.MinIdle
+	}
 	st.Progress()
 	st.EndedAt = &now
 	st.Log = append(st.Log, store.Entry{Event: model.EventReleased, Text: d.reason})
@@ -70,13 +146,13 @@ func (r *resourceRun) release(ctx context.Context, d decision) (again bool, err 
 		st.Log = append(st.Log, store.Entry{Event: model.EventDestroyed, Text: "destroyed"})
 		again, err = r.finishWith(ctx, st, time.Time{})
 		if !errors.Is(err, store.ErrMoreCommands) {
-			return r.unlessLeased(again, err)
+			return r.unlessMissed(ctx, d, again, err)
 		}
 		st.Path, st.Log, st.Finish = st.Path[:1], st.Log[:1], false
 	}
 	st.Cascade = fmt.Sprintf("its resource %s is released (%s)", res.Name, d.reason)
 	_, err = r.apply(ctx, st)
-	return r.unlessLeased(true, err)
+	return r.unlessMissed(ctx, d, true, err)
 }
 
 // unlessLeased looks again when a lease slipped in since the claim.
@@ -85,6 +161,21 @@ func (r *resourceRun) unlessLeased(again bool, err error) (bool, error) {
 		return true, nil
 	}
 	return again, err
+}
+
+// unlessMissed is unlessLeased for a release, which is also refused when the resource would be missed among the idle ones.
+func (r *resourceRun) unlessMissed(ctx context.Context, d decision, again bool, err error) (bool, error) {
+	if !errors.Is(err, store.ErrNeeded) {
+		return r.unlessLeased(again, err)
+	}
+	r.carried = store.Step{}
+	for _, c := range d.consume {
+		if c.Outcome == model.OutcomeApplied {
+			c.Outcome, c.Detail = model.OutcomeRefused, "its blueprint keeps it idle"
+		}
+		r.carried.Consume = append(r.carried.Consume, c)
+	}
+	return r.finishWith(ctx, store.ResourceStep{Refill: true}, r.lookAgainAtItsAge())
 }
 
 // activate makes a pending resource usable.
@@ -115,7 +206,8 @@ func (r *resourceRun) activate(ctx context.Context) (again bool, err error) {
 	st.Path = []model.ResourceState{model.ResourceActive}
 	st.Progress()
 	st.Log = append(st.Log, store.Entry{Event: model.EventActivated, Text: "active"})
-	return r.finishWith(ctx, st, r.claim.Resource.Until)
+	retires, _ := r.retiresAt(r.claim.Now)
+	return r.finishWith(ctx, st, earliest(retires, r.claim.Resource.Until))
 }
 
 // change writes down what a hook found out.
@@ -135,40 +227,79 @@ func (r *resourceRun) change(st *store.ResourceStep, c blueprints.Changes) {
 	}
 }
 
-// reread has the blueprint read the resource again, as the command orders.
+// reread has the blueprint read the resource again: a command orders it, or the blueprint has been declared anew.
 func (r *resourceRun) reread(ctx context.Context, cmd *model.Command) (again bool, err error) {
-	res := r.claim.Resource
-	hooks, err := r.hooksOf(ctx, r.claim, res.Blueprint)
+	bp, err := r.blueprint(ctx)
 	if err != nil {
 		return false, err
 	}
-	st := store.ResourceStep{Refill: true}
-	done := store.Consumption{Command: cmd, Outcome: model.OutcomeApplied}
-	entry := store.Entry{Event: model.EventUpdated, Text: "update applied", Command: cmd.ID}
+	hooks, err := bp.hooks()
+	if err != nil {
+		return false, err
+	}
+	st := store.ResourceStep{Refill: true, Rev: &bp.Rev, RetireAfter: retireAfter(bp)}
+	outcome, detail := model.OutcomeApplied, ""
 	if hooks.UpdateResource != nil {
-		var changes blueprints.Changes
-		name := "update " + cmd.ID
-		err := r.hook(ctx, work{name: name, key: name, timeout: hooks.Timeout}, func(ctx context.Context, call blueprints.Call) (err error) {
-			changes, err = hooks.UpdateResource(ctx, call, res)
-			return err
-		})
-		if _, yield := blueprints.AsYield(err); yield {
-			return r.yield(ctx, err)
-		}
+		changes, err := r.readAgain(ctx, hooks, bp, cmd)
+		gone, isGone := blueprints.AsGone(err)
+		_, yield := blueprints.AsYield(err)
 		switch {
+		case isGone:
+			st.RetireAfter = new(time.Duration)
+			outcome, detail = model.OutcomeRefused, gone.Reason
+			st.Log = append(st.Log, store.Entry{Event: model.EventGone, Text: gone.Reason + "; it goes when nobody uses it"})
+		case yield, hookFailed(err) && cmd == nil:
+			return r.yield(ctx, err)
 		case hookFailed(err):
-			done.Outcome, done.Detail = model.OutcomeRefused, describe(err)
-			entry = store.Entry{Event: model.EventRefused, Text: "update refused: " + describe(err), Command: cmd.ID}
+			outcome, detail = model.OutcomeRefused, describe(err)
+			st.Rev, st.RetireAfter = nil, nil
 		case err != nil:
 			return false, err
 		default:
 			r.change(&st, changes)
 		}
 	}
+	switch {
+	case cmd == nil && outcome == model.OutcomeApplied:
+		st.Log = append(st.Log, store.Entry{Event: model.EventUpdated, Text: "read again: " + bp.Name + " has been declared anew"})
+	case cmd != nil && outcome == model.OutcomeApplied:
+		st.Log = append(st.Log, store.Entry{Event: model.EventUpdated, Text: "update applied", Command: cmd.ID})
+	case cmd != nil:
+		st.Log = append(st.Log, store.Entry{Event: model.EventRefused, Text: "update refused: " + detail, Command: cmd.ID})
+	}
+	if cmd != nil {
+		st.Consume = append(st.Consume, store.Consumption{Command: cmd, Outcome: outcome, Detail: detail})
+	}
 	st.Progress()
-	st.Consume, st.Log = append(st.Consume, done), append(st.Log, entry)
 	_, err = r.apply(ctx, st)
 	return true, err
+}
+
+// readAgain runs the hook that reads the resource.
+func (r *resourceRun) readAgain(ctx context.Context, hooks *blueprints.Hooks, bp *opened, cmd *model.Command) (changes blueprints.Changes, err error) {
+	name := fmt.Sprintf("update %d", bp.Rev)
+	if cmd != nil {
+		name = "update " + cmd.ID
+	}
+	err = r.hook(ctx, work{name: name, key: name, timeout: hooks.Timeout}, func(ctx context.Context, call blueprints.Call) (err error) {
+		changes, err = hooks.UpdateResource(ctx, call, r.claim.Resource)
+		return err
+	})
+	return changes, err
+}
+
+// retireAfter is how long a resource of a blueprint may be idle, as a step wants it.
+func retireAfter(bp *opened) *time.Duration {
+	after := bp.MaxIdleAge
+	if after == 0 {
+		after = -1
+	}
+	return &after
+}
+
+// blueprint returns the resource's blueprint. It exists as long as the resource does.
+func (r *resourceRun) blueprint(ctx context.Context) (*opened, error) {
+	return r.opened(ctx, r.claim, r.claim.Resource.Blueprint)
 }
 
 // breakDown ends a resource that failed for good, and tells its leases in the same write.

@@ -162,10 +162,15 @@ func (u *Updater) round(ctx context.Context, lock *locks.Lock, ref model.Ref) (a
 		}
 	}()
 	r := run{Updater: u, lock: lock, claim: claim}
-	if claim.Lease != nil {
+	switch ref.Kind {
+	case model.KindLease:
 		return (&leaseRun{r}).update(ctx)
+	case model.KindResource:
+		return (&resourceRun{r}).update(ctx)
+	case model.KindBlueprint:
+		return (&blueprintRun{r}).update(ctx)
 	}
-	return (&resourceRun{r}).update(ctx)
+	return false, nil
 }
 
 // putOff makes an object whose update failed come back soon rather than when its visibility has passed.

@@ -70,3 +70,10 @@ func (b *Blueprint) Check() error {
 	}
 	return b.Authorize.check("authorize")
 }
+
+// BlueprintWork is what the updates of a blueprint keep for themselves.
+type BlueprintWork struct {
+	Work
+	// Told is the revision that its resources have been told of.
+	Told int64
+}

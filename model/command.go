@@ -164,7 +164,9 @@ func ParseExtendArgs(args json.RawMessage) (ExtendArgs, error) {
 // ReclaimArgs are the arguments of a CommandReclaim that Drydock sends itself.
 type ReclaimArgs struct {
 	// Lease is the id of the waiting lease that needs the room; it is woken when the command is refused.
-	Lease string `json:"lease"`
+	Lease string `json:"lease,omitempty"`
+	// Idle is how long the resource must have been idle, when that is not the grace that Drydock gives otherwise.
+	Idle *Duration `json:"idle,omitempty"`
 }
 
 // CheckCommand checks a command before it is sent to an object of a kind: its name, its arguments and its reason.

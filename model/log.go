@@ -28,6 +28,7 @@ const (
 	EventUpdated      EventType = "updated"       // the blueprint has read the resource again
 	EventRefused      EventType = "refused"       // a command was refused
 	EventGraceElapsed EventType = "grace-elapsed" // destroyed although leases had not finished
+	EventGone         EventType = "gone"          // the blueprint does not have the resource any more
 	EventAllocFailed  EventType = "alloc-failed"  // a blueprint failed to make a resource
 )
 

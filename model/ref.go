@@ -8,23 +8,26 @@ import (
 // Kind says which noun an object is.
 type Kind string
 
-// The kinds of objects that have a command queue.
+// The kinds of objects that updates act on.
 const (
 	KindLease    Kind = "lease"
 	KindResource Kind = "resource"
+	// KindBlueprint takes no commands: its update keeps what it has made as it is declared.
+	KindBlueprint Kind = "blueprint"
 )
 
-// Kinds lists every kind.
+// Kinds lists the kinds that have a command queue.
 func Kinds() []Kind { return []Kind{KindLease, KindResource} }
 
 // Valid reports whether k is a known kind.
-func (k Kind) Valid() bool { return k == KindLease || k == KindResource }
+func (k Kind) Valid() bool { return k == KindLease || k == KindResource || k == KindBlueprint }
 
 // Ref names one object: all that a task carries.
 type Ref struct {
 	Namespace string
 	Kind      Kind
-	ID        string
+	// ID is the object's id; a blueprint's is its name.
+	ID string
 }
 
 // LeaseRef names a lease.
@@ -33,6 +36,11 @@ func LeaseRef(namespace, id string) Ref { return Ref{Namespace: namespace, Kind:
 // ResourceRef names a resource.
 func ResourceRef(namespace, id string) Ref {
 	return Ref{Namespace: namespace, Kind: KindResource, ID: id}
+}
+
+// BlueprintRef names a blueprint.
+func BlueprintRef(namespace, name string) Ref {
+	return Ref{Namespace: namespace, Kind: KindBlueprint, ID: name}
 }
 
 // String returns the form logs show: "ci/lease/01abc".

@@ -38,6 +38,11 @@ type ResourceWork struct {
 	Work
 	// ForLease is the id of the lease for which the resource was allocated; empty for a warm spare.
 	ForLease string
+	// Rev is the blueprint's revision by which the resource was last read.
+	Rev int64
+	// Retires says that the resource goes when it has been idle for RetireAfter.
+	Retires     bool
+	RetireAfter time.Duration
 	// Facts are what the blueprint wants to remember about the resource, opaque to everybody else.
 	Facts string
 }

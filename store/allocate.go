@@ -22,6 +22,20 @@ type NewResource struct {
 	Facts      string
 }
 
+// fields are the names and values of the resource as it is stored first.
+func (n *NewResource) fields(forLease string) []any {
+	retire := ""
+	if n.Blueprint.MaxIdleAge > 0 {
+		retire = strconv.FormatInt(n.Blueprint.MaxIdleAge.Milliseconds(), 10)
+	}
+	return []any{
+		"schema", schemaVersion, "id", n.ID, "name", n.Name, "type", n.Blueprint.Type, "status", string(model.ResourcePending),
+		"blueprint", n.Blueprint.Name, "attributes", encodeMap(n.Attributes), "capacity", n.Capacity, "slots", encodeList(n.Slots),
+		"until", n.UntilMS, "facts", n.Facts, "for_lease", forLease, "rev", n.Blueprint.Rev, "retire", retire,
+		"version", 0, "fence", 0, "releases", 0,
+	}
+}
+
 // CreateResource makes a pending resource for the claimed lease, notes it there and finishes the lease's update, all in one
 // write. st's Consume, Log, Pass and LookAgain belong to the lease. Errors, after each of which nothing was written: [model.ErrStaleWriter],
 // [model.ErrBlueprintChanged], [model.ErrLimitReached], [model.ErrQuotaReached], [model.ErrSlotHeld], [model.ErrorConflict] (an allocation is on its
@@ -42,11 +56,8 @@ func (s *Store) CreateResource(ctx context.Context, c *Claim, n NewResource, st 
 	_, j.Approved = n.Blueprint.Authorize.Decision(c.Lease.Owner)
 	j.Lease, j.Blueprint, j.Rev, j.Limit, j.Slots = c.Ref.ID, n.Blueprint.Name, n.Blueprint.Rev, &n.Blueprint.Limit, n.Slots
 	ref := model.ResourceRef(c.Ref.Namespace, n.ID)
-	reply, err := s.run(ctx, "create resource", createResourceScript, []string{objectKey(ref), objectKey(c.Ref)},
-		n.ID, mustJSON(j),
-		"schema", schemaVersion, "id", n.ID, "name", n.Name, "type", n.Blueprint.Type, "status", string(model.ResourcePending),
-		"blueprint", n.Blueprint.Name, "attributes", encodeMap(n.Attributes), "capacity", n.Capacity, "slots", encodeList(n.Slots),
-		"until", n.UntilMS, "facts", n.Facts, "for_lease", c.Ref.ID, "version", 0, "fence", 0, "releases", 0)
+	args := append([]any{n.ID, mustJSON(j)}, n.fields(c.Ref.ID)...)
+	reply, err := s.run(ctx, "create resource", createResourceScript, []string{objectKey(ref), objectKey(c.Ref)}, args...)
 	if err != nil {
 		return Applied{}, err
 	}

@@ -138,6 +138,12 @@ type ResourceStep struct {
 	Cascade string
 	// Unleased refuses the step when a lease has a place on the resource.
 	Unleased bool
+	// KeepIdle refuses the step when the blueprint would have fewer idle resources without this one; 0 = no matter.
+	KeepIdle int
+	// Rev is the blueprint's revision by which the resource has been read, and RetireAfter how long it may be idle by that; a pointer
+	// to a negative duration = for ever. nil changes nothing.
+	Rev         *int64
+	RetireAfter *time.Duration
 	// Refill offers the resource's room to those who wait, although its state stays.
 	Refill     bool
 	Paused     *bool
@@ -161,6 +167,9 @@ var ErrMoreCommands = model.Errorf(model.ErrorConflict, "too many unread command
 
 // ErrLeased says that a step asked for a resource without leases and there is one. Nothing was written.
 var ErrLeased = model.Errorf(model.ErrorConflict, "a lease has a place on the resource")
+
+// ErrNeeded says that the blueprint would have too few idle resources without this one. Nothing was written.
+var ErrNeeded = model.Errorf(model.ErrorConflict, "its blueprint keeps it idle")
 
 // stepJSON is a step as the scripts read it.
 type stepJSON struct {
@@ -189,12 +198,14 @@ type stepJSON struct {
 
 	Cascade  *cascadeJSON `json:"cascade,omitempty"`
 	Unleased bool         `json:"unleased,omitempty"`
+	KeepIdle int          `json:"keep_idle,omitempty"`
 	Refill   bool         `json:"refill,omitempty"`
 
 	Lease     string   `json:"lease,omitempty"`
 	Blueprint string   `json:"blueprint,omitempty"`
 	Rev       int64    `json:"rev,omitempty"`
 	Limit     *int     `json:"limit,omitempty"`
+	MinIdle   *int     `json:"min_idle,omitempty"`
 	Slots     []string `json:"slots,omitempty"`
 }
 
@@ -304,7 +315,7 @@ func (s *Store) ApplyLease(ctx context.Context, c *Claim, st LeaseStep) (Applied
 }
 
 // ApplyResource writes one step of the claimed resource, all or nothing, and raises the claim's version. Errors as for
-// [Store.ApplyLease]; with Unleased also [model.ErrorConflict].
+// [Store.ApplyLease]; with Unleased also [ErrLeased], with KeepIdle [ErrNeeded].
 func (s *Store) ApplyResource(ctx context.Context, c *Claim, st ResourceStep) (Applied, error) {
 	set := map[string]string{}
 	st.fill(set)
@@ -320,8 +331,17 @@ func (s *Store) ApplyResource(ctx context.Context, c *Claim, st ResourceStep) (A
 	if st.Facts != nil {
 		set["facts"] = *st.Facts
 	}
+	if st.Rev != nil {
+		set["rev"] = strconv.FormatInt(*st.Rev, 10)
+	}
+	if st.RetireAfter != nil {
+		set["retire"] = ""
+		if *st.RetireAfter >= 0 {
+			set["retire"] = strconv.FormatInt(st.RetireAfter.Milliseconds(), 10)
+		}
+	}
 	j := c.encode(st.Step, toStringsOf(st.Path), set)
-	j.Unleased, j.Refill = st.Unleased, st.Refill
+	j.Unleased, j.Refill, j.KeepIdle = st.Unleased, st.Refill, st.KeepIdle
 	if st.Cascade != "" {
 		cmd := model.Command{
 			Name: model.CommandRelease, Author: model.SystemAuthor, Origin: model.Origin{Via: model.ViaWorker}, Reason: st.Cascade,
@@ -377,6 +397,10 @@ func stepError(code string) error {
 		return model.ErrQuotaReached
 	case "pending":
 		return errAllocationPending
+	case "enough":
+		return ErrEnoughIdle
+	case "needed":
+		return ErrNeeded
 	case "leased":
 		return ErrLeased
 	case "more":

@@ -91,7 +91,7 @@ func TestApplyLeaseAcquires(t *testing.T) {
 		"lease:l1 acquired": at(0), "lease:l1 active": at(0),
 		"lease:l1 resource": "r1", "lease:l1 blueprint": bp, "lease:l1 slots": `["s1","s2"]`,
 		"lease:l1 allocation": "", "lease:l1 reason": "", "lease:l1 considered": "", "lease:l1 reclaiming": "",
-		"resource:r1:leases l1": "0", "leases:by-resource:r1 l1": "0", "blueprint:lab:held: l1": "member",
+		"resource:r1:leases l1": "0", "leases:by-resource:r1 l1": "0", "blueprint:lab:held: l1": "member", "blueprint:lab:idle r1": gone,
 		"slot:s1": "lease:l1", "slot:s2": "lease:l1",
 		"free:host r1":    load(1, 0),
 		"waiting:host l1": gone, "waiting:host:shapes " + plain: gone, "waiting:host:shape:" + plain + " l1": gone,
@@ -209,7 +209,7 @@ func TestApplyLeaseRefused(t *testing.T) {
 		}, model.ErrResourceUnusable},
 		{"blueprint changed", nil, func(e *env, c *Claim) (LeaseStep, *Claim) {
 			st := e.acquireStep("r1")
-			e.putBlueprint(bp, 0)
+			e.putBlueprint(bp, 2)
 			return st, c
 		}, model.ErrBlueprintChanged},
 		{"blueprint removed", nil, func(e *env, c *Claim) (LeaseStep, *Claim) {
@@ -327,7 +327,7 @@ func TestApplyLeaseRequeues(t *testing.T) {
 			}
 			if resourceLives {
 				// The room is offered to whoever waits: the lease itself.
-				want = append(want, expect{"free:host r-l1": load(0, time.Second), "lease:l1 woken": "1"})
+				want = append(want, expect{"free:host r-l1": load(0, time.Second), "blueprint:lab:idle r-l1": "member", "lease:l1 woken": "1"})
 				e.wantRefs(a.Wake, "lease:l1")
 			} else {
 				want = append(want, expect{"resource:r-l1 woken": "1", "wake resource:r-l1": at(time.Second + DefaultVisibility)})
@@ -355,7 +355,7 @@ func TestApplyLeaseDestroys(t *testing.T) {
 	e.wantChanges(before, written("lease:l1", version+1, 0), moved("leases", "l1", "released", "destroyed"), expect{
 		"lease:l1 destroyed": at(0), "lease:l1 version": fmt.Sprint(version + 1), "wake lease:l1": gone,
 		"resource:r-l1:leases l1": gone, "blueprint:lab:held: l1": gone, "resource:r-l1 idle": at(0), "slot:slot-l1": gone,
-		"free:host r-l1":  load(0, 0),
+		"free:host r-l1": load(0, 0), "blueprint:lab:idle r-l1": "member",
 		"lease:l1:log +1": fmt.Sprintf("e=destroyed f=%d t=destroyed w=w1", c.Fence),
 		// The next in the queue gets the room.
 		"lease:waiter woken": "1", "wake lease:waiter": visible,

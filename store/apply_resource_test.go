@@ -31,7 +31,7 @@ func TestApplyResourceActivates(t *testing.T) {
 	})
 	e.wantChanges(before, written("resource:r1", version+1, now), moved("resources", "r1", "pending", "active"), expect{
 		"resource:r1 active": at(now), "resource:r1 facts": "facts", "resource:r1 attributes": `{"gpu":"1","os":"linux"}`,
-		"free:host r1":       load(0, now),
+		"free:host r1": load(0, now), "blueprint:lab:idle r1": "member",
 		"wake resource:r1":   gone,
 		"resource:r1:log +1": fmt.Sprintf("e=activated f=%d t=active w=w1", c.Fence),
 		// The lease it was made for competes again and is told.
@@ -340,7 +340,7 @@ func TestResourceIsReadAsItIsStored(t *testing.T) {
 		CreatedAt: start, ActivatedAt: start.Add(time.Second), UpdatedAt: start.Add(time.Second),
 		Work: model.ResourceWork{
 			Work:     model.Work{Writer: rc.Writer, Version: 1, Slots: []string{"s1"}, Hook: "activate", Failures: 2},
-			ForLease: "l1", Facts: "facts",
+			ForLease: "l1", Rev: 1, Facts: "facts",
 		},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

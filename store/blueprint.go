@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -60,7 +61,7 @@ func (s *Store) PutBlueprint(ctx context.Context, bp *model.Blueprint) (stored *
 		Quota: bp.Quota, Authorize: bp.Authorize, Enabled: bp.Enabled, Config: config,
 	}
 	reply, err := s.write(ctx, "put blueprint", putBlueprintScript, []string{blueprintsKey(bp.Namespace)},
-		bp.Name, bp.Kind, bp.Type, model.NewID(), rest(record))
+		bp.Name, bp.Kind, bp.Type, model.NewID(), rest(record), schemaVersion, bp.MinIdle)
 	if err != nil {
 		return nil, false, nil, err
 	}
@@ -167,4 +168,93 @@ func (s *Store) DeleteBlueprint(ctx context.Context, ns, name string) (wake []mo
 	}
 	wake = append(s.toRefs(ns, reply[3:]), s.wakeMoreWaiters(ctx, ns, toString(reply[1]))...)
 	return append(wake, s.admitMore(ctx, ns, name, toString(reply[2]))...), nil
+}
+
+// BlueprintStep is one write of a blueprint's own update.
+type BlueprintStep struct {
+	Step
+	WorkChanges
+	// Told is the revision that its resources have been told of; nil changes nothing.
+	Told *int64
+	// Spare is a resource to be made and kept idle; nil = none.
+	Spare *NewResource
+}
+
+// ErrEnoughIdle says that the blueprint has as many idle resources as it shall. Nothing was written.
+var ErrEnoughIdle = model.Errorf(model.ErrorConflict, "there are enough idle resources")
+
+// ApplyBlueprint writes one step of the claimed blueprint, all or nothing, and raises the claim's version. Errors, after each of which
+// nothing was written: [model.ErrStaleWriter], [model.ErrBlueprintChanged], [model.ErrLimitReached], [model.ErrSlotHeld],
+// [ErrEnoughIdle], [model.ErrorUnavailable].
+func (s *Store) ApplyBlueprint(ctx context.Context, c *Claim, st BlueprintStep) (Applied, error) {
+	set := map[string]string{}
+	st.fill(set)
+	if st.Told != nil {
+		set["told"] = strconv.FormatInt(*st.Told, 10)
+	}
+	j := c.encode(st.Step, nil, set)
+	args := []any{c.Ref.ID, "", ""}
+	if n := st.Spare; n != nil {
+		j.Blueprint, j.Rev, j.Limit, j.MinIdle, j.Slots = n.Blueprint.Name, n.Blueprint.Rev, &n.Blueprint.Limit, &n.Blueprint.MinIdle, n.Slots
+		args[2] = n.ID
+		args = append(args, n.fields("")...)
+	}
+	args[1] = mustJSON(j)
+	reply, err := s.run(ctx, "apply blueprint", applyBlueprintScript, []string{objectKey(c.Ref)}, args...)
+	if err != nil {
+		return Applied{}, err
+	}
+	return s.applied("apply blueprint", c, j, reply)
+}
+
+// TellResources wakes resources of a blueprint that were last read by another revision of it, some at a time. It returns the cursor to
+// go on from; empty = that was all.
+func (s *Store) TellResources(ctx context.Context, ref model.Ref, rev int64, cursor string) (next string, wake []model.Ref, err error) {
+	reply, err := s.run(ctx, "tell resources", tellResourcesScript, []string{blueprintKey(ref.Namespace, ref.ID, "resources")}, rev, cursor)
+	if err != nil {
+		return "", nil, err
+	}
+	return toString(reply[0]), s.toRefs(ref.Namespace, reply[1:]), nil
+}
+
+// IdleCount counts the resources of a blueprint that are ready and have no lease, and those being made to be kept so.
+func (s *Store) IdleCount(ctx context.Context, ns, name string) (idle, making int, err error) {
+	pipe := s.rdb.Pipeline()
+	a, b := pipe.SCard(ctx, blueprintKey(ns, name, "idle")), pipe.SCard(ctx, blueprintKey(ns, name, "making"))
+	if err := exec(ctx, "count idle resources", pipe); err != nil {
+		return 0, 0, err
+	}
+	return int(a.Val()), int(b.Val()), nil
+}
+
+// Wanted lists what the leases that wait for a type ask for, the first of each group of those who ask for the same, a bounded number.
+func (s *Store) Wanted(ctx context.Context, ns, typ string) ([]model.Request, error) {
+	shapes, err := s.rdb.ZRange(ctx, shapesKey(ns, typ), 0, snapshotShapes-1).Result()
+	if err != nil {
+		return nil, translate("read what is wanted", err)
+	}
+	if len(shapes) == 0 {
+		return nil, nil
+	}
+	pipe := s.rdb.Pipeline()
+	heads := make([]*redis.StringSliceCmd, len(shapes))
+	for i, shape := range shapes {
+		heads[i] = pipe.ZRange(ctx, shapeKey(ns, typ, shape), 0, 0)
+	}
+	if err := exec(ctx, "read what is wanted", pipe); err != nil {
+		return nil, err
+	}
+	var ids []string
+	for _, head := range heads {
+		ids = append(ids, head.Val()...)
+	}
+	leases, err := s.readLeases(ctx, ns, ids)
+	if err != nil {
+		return nil, err
+	}
+	wanted := make([]model.Request, len(leases))
+	for i, l := range leases {
+		wanted[i] = l.Request()
+	}
+	return wanted, nil
 }

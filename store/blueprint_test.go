@@ -35,8 +35,11 @@ func TestPutBlueprint(t *testing.T) {
 		"blueprints lab": e.record(1, 0, 0, "<id>", rest), "blueprints:rev": "1", "blueprints:revs lab": "1",
 		// The first of each shape may find what it needs now.
 		"lease:l1 woken": "1", "wake lease:l1": visible, "lease:w1 woken": "1", "wake lease:w1": visible,
+		// Its own update tells its resources.
+		"blueprint:lab schema": "1", "blueprint:lab status": "declared", "blueprint:lab type": "host", "blueprint:lab min_idle": "0",
+		"blueprint:lab version": "0", "blueprint:lab fence": "0", "blueprint:lab woken": "1", "wake blueprint:lab": visible,
 	})
-	e.wantRefs(wake, "lease:l1", "lease:w1")
+	e.wantRefs(wake, "blueprint:lab", "lease:l1", "lease:w1")
 	want := *b
 	want.Rev, want.CreatedAt, want.UpdatedAt = 1, start, start
 	want.Config = json.RawMessage(`{"hosts":[1.0]}`)
@@ -108,6 +111,8 @@ func TestDeleteBlueprint(t *testing.T) {
 	e.deleteBlueprint(bp)
 	e.wantChanges(before, expect{
 		"blueprints lab": gone, "blueprints:revs lab": gone, "blueprints:rev": "3", "done:<id> (expires)": "host",
+		"blueprint:lab schema": gone, "blueprint:lab status": gone, "blueprint:lab type": gone, "blueprint:lab min_idle": gone,
+		"blueprint:lab version": gone, "blueprint:lab fence": gone, "blueprint:lab woken": gone, "wake blueprint:lab": gone,
 	})
 	if _, err := e.Blueprint(e.ctx, e.ns, bp); !errors.Is(err, model.ErrBlueprintNotFound) {
 		t.Errorf("read after it: %v, want %v", err, model.ErrBlueprintNotFound)
@@ -195,9 +200,11 @@ func TestEveryShapeIsWoken(t *testing.T) {
 				want = append(want, "lease:"+first)
 			}
 			wake := event(e, c)
-			got := make([]string, len(wake))
-			for i, ref := range wake {
-				got[i] = ref.Member()
+			var got []string
+			for _, ref := range wake {
+				if ref.Kind == model.KindLease {
+					got = append(got, ref.Member())
+				}
 			}
 			slices.Sort(got)
 			if diff := cmp.Diff(want, got); diff != "" {

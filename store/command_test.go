@@ -81,7 +81,7 @@ func TestSend(t *testing.T) {
 		before := e.dump()
 		sent := e.send(ref, "c1", model.CommandReclaim)
 		e.wantChanges(before, sentTo("resource:r1", "active", model.CommandReclaim, "c1"), expect{
-			"resource:r1 releases": "1", "free:host r1": gone,
+			"resource:r1 releases": "1", "free:host r1": gone, "blueprint:lab:idle r1": gone,
 		})
 		e.wantRefs(sent.Wake, "resource:r1")
 		if !sent.Resource.Releasing {

@@ -205,8 +205,17 @@ func calls(e *env, lease, resource *Claim) map[string]func(ctx context.Context) 
 	idem := model.Idempotency{Key: "k", Fingerprint: "f"}
 	b := &model.Blueprint{Namespace: e.ns, Name: bp, Kind: "pool", Type: "host"}
 	return map[string]func(ctx context.Context) error{
-		"ApplyLease":      func(ctx context.Context) error { return one(e.ApplyLease(ctx, lease, LeaseStep{})) },
-		"ApplyResource":   func(ctx context.Context) error { return one(e.ApplyResource(ctx, resource, ResourceStep{})) },
+		"ApplyLease":    func(ctx context.Context) error { return one(e.ApplyLease(ctx, lease, LeaseStep{})) },
+		"ApplyResource": func(ctx context.Context) error { return one(e.ApplyResource(ctx, resource, ResourceStep{})) },
+		"ApplyBlueprint": func(ctx context.Context) error {
+			return one(e.ApplyBlueprint(ctx, &Claim{Ref: model.BlueprintRef(e.ns, bp)}, BlueprintStep{}))
+		},
+		"IdleCount": func(ctx context.Context) error { _, _, err := e.IdleCount(ctx, e.ns, bp); return err },
+		"TellResources": func(ctx context.Context) error {
+			_, _, err := e.TellResources(ctx, model.BlueprintRef(e.ns, bp), 1, "")
+			return err
+		},
+		"Wanted": func(ctx context.Context) error { return one(e.Wanted(ctx, e.ns, "host")) },
 		"Authorize": func(ctx context.Context) error {
 			_, _, err := e.Authorize(ctx, model.Authorization{Namespace: e.ns, Blueprint: bp, Owner: "ada", Status: model.AuthorizationApproved})
 			return err

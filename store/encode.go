@@ -135,11 +135,23 @@ func decodeResource(ns string, f map[string]string, leases []string) (*model.Res
 		Work: model.ResourceWork{Work: decodeWork(f), ForLease: f["for_lease"], Facts: f["facts"]},
 	}
 	r.Capacity, _ = strconv.Atoi(f["capacity"])
+	r.Work.Rev, _ = strconv.ParseInt(f["rev"], 10, 64)
+	if ms, err := strconv.ParseInt(f["retire"], 10, 64); err == nil {
+		r.Work.Retires, r.Work.RetireAfter = true, time.Duration(ms)*time.Millisecond
+	}
 	r.Fence, _ = strconv.ParseInt(f["fence"], 10, 64)
 	if !r.Status.Valid() {
 		return nil, model.Errorf(model.ErrorInternal, "resource %s has the unknown state %q", r.ID, r.Status)
 	}
 	return r, nil
+}
+
+func decodeBlueprintWork(f map[string]string) (*model.BlueprintWork, error) {
+	if err := checkSchema(f); err != nil {
+		return nil, fmt.Errorf("blueprint: %w", err)
+	}
+	told, _ := strconv.ParseInt(f["told"], 10, 64)
+	return &model.BlueprintWork{Work: decodeWork(f), Told: told}, nil
 }
 
 func positive(s string) bool {

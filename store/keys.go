@@ -24,7 +24,11 @@ import (
 //	wake                               zset    objects that are owed an update, by when
 //	busy                               hash    how often in a row an object's lock was found busy
 //	blueprints, blueprints:rev(s)      hash, counter, hash   declarations, their count, the revision of each
+//	blueprint:<name>                   hash    what its own updates keep for themselves
+//	blueprint:<name>:log               stream  what they did
 //	blueprint:<name>:resources         zset    its resources that are not destroyed
+//	blueprint:<name>:idle              set     those that are ready and have no lease
+//	blueprint:<name>:making            set     those that are being made to be kept idle
 //	blueprint:<name>:held:<owner>      set     leases of an owner on them, or for which one is being made: what a quota counts
 //	blueprint:<name>:gate:<owner>      zset    leases that it does not admit because of their owner, by order
 //	blueprint:<name>:gates             zset    owners with such leases

@@ -25,7 +25,7 @@ var scripts = map[string]*redis.Script{
 	"touch": touchScript, "busy": busyScript, "due": dueScript, "finish": finishScript, "apply_lease": applyLeaseScript,
 	"apply_resource": applyResourceScript, "put_blueprint": putBlueprintScript, "delete_blueprint": deleteBlueprintScript,
 	"save_answer": saveAnswerScript, "snapshot": snapshotScript, "wake_waiters": wakeWaitersScript,
-	"admit": admitScript, "authorize": authorizeScript,
+	"admit": admitScript, "apply_blueprint": applyBlueprintScript, "tell_resources": tellResourcesScript, "authorize": authorizeScript,
 }
 
 // resender sends every script twice, as go-redis does when a reply is lost, and hands on the second reply. The second run must
@@ -99,14 +99,14 @@ func (r *resender) compare(name string, d dump, first, second any) {
 		if len(again) >= 4 && !slices.Equal(toStrings(list[4:]), toStrings(again[4:])) && len(list) == 4 {
 			second = again[:4]
 		}
-	case "apply_lease", "apply_resource", "create_resource":
+	case "apply_lease", "apply_resource", "apply_blueprint", "create_resource":
 		woken = 2
 		if list := toSlice(first); list[0] == "ok" {
 			list[0] = "repeat"
 		}
 	case "put_blueprint", "delete_blueprint", "authorize":
 		woken = 3
-	case "wake_waiters", "admit":
+	case "wake_waiters", "admit", "tell_resources":
 		woken = 1
 	}
 	if woken > 0 {
@@ -172,8 +172,12 @@ func TestResentScripts(t *testing.T) {
 	}
 
 	b := e.putBlueprint(bp, 0)
+	b.Quota = 1000
 	if again, created, _, err := e.PutBlueprint(e.ctx, b); created || again.Rev != 2 || err != nil {
 		t.Errorf("declared again within the same millisecond: %+v, created %t, %v", again, created, err)
+	}
+	if again, created, _, err := e.PutBlueprint(e.ctx, b); created || again.Rev != 2 || err != nil {
+		t.Errorf("declared again with the same words: %+v, created %t, %v", again, created, err)
 	}
 	for i, k := range []model.Idempotency{{}, idem, idem} {
 		created, err := e.CreateLease(e.ctx, e.ns, fmt.Sprintf("l%d", i), full, k)
@@ -252,6 +256,7 @@ func TestResentScripts(t *testing.T) {
 		}
 	}
 	e.deleteBlueprint(bp)
+	e.sparesAndTold()
 	_, _, _, err = e.PutBlueprint(e.ctx, &model.Blueprint{Namespace: e.ns, Name: bp, Kind: "pool", Type: "host", Authorize: model.Authorize{Request: true}})
 	e.must(err)
 	for _, status := range model.AuthorizationStatuses() {
@@ -271,6 +276,30 @@ func TestResentScripts(t *testing.T) {
 			t.Errorf("%s was not run", name)
 		}
 	}
+}
+
+// sparesAndTold has a blueprint of its own make a spare and tell it of a new declaration.
+func (e *env) sparesAndTold() {
+	e.Helper()
+	b := e.putBlueprint("spares", 0)
+	b.MinIdle = 1
+	b, _, _, err := e.PutBlueprint(e.ctx, b)
+	e.must(err)
+	c := e.claim(model.BlueprintRef(e.ns, "spares"))
+	st := BlueprintStep{Told: &b.Rev, Spare: &NewResource{ID: "spare", Name: "spare", Blueprint: b, Capacity: 1, Slots: []string{"spare"}}}
+	_, err = e.ApplyBlueprint(e.ctx, c, st)
+	e.must(err)
+	st.Spare.ID = "more"
+	if _, err = e.ApplyBlueprint(e.ctx, c, st); err == nil {
+		e.Error("a second spare was made, want one")
+	}
+	_, wake, err := e.TellResources(e.ctx, c.Ref, b.Rev+1, "")
+	e.must(err)
+	e.wantRefs(wake)
+	r := e.resourceRef("spare")
+	e.applyResource(e.claim(r), ResourceStep{Path: []model.ResourceState{model.ResourceActive}})
+	e.applyResource(e.claim(r), ResourceStep{Path: []model.ResourceState{model.ResourceReleased, model.ResourceDestroyed}})
+	e.deleteBlueprint("spares")
 }
 
 // life is a mini scenario: eight leases on a blueprint that makes at most two resources for two each; releases, an end that passes,

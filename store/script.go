@@ -37,6 +37,10 @@ var (
 	applyLeaseSource string
 	//go:embed lua/apply_resource.lua
 	applyResourceSource string
+	//go:embed lua/apply_blueprint.lua
+	applyBlueprintSource string
+	//go:embed lua/tell_resources.lua
+	tellResourcesSource string
 	//go:embed lua/put_blueprint.lua
 	putBlueprintSource string
 	//go:embed lua/wake_waiters.lua
@@ -64,6 +68,8 @@ var (
 	finishScript          = script("local TRANSITIONS = {}\n", applySource, finishSource)
 	applyLeaseScript      = script(leaseTransitions(), applySource, applyLeaseSource)
 	applyResourceScript   = script(resourceTransitions(), applySource, applyResourceSource)
+	applyBlueprintScript  = script("local TRANSITIONS = {}\n", applySource, applyBlueprintSource)
+	tellResourcesScript   = script(tellResourcesSource)
 	putBlueprintScript    = script(putBlueprintSource)
 	wakeWaitersScript     = script(wakeWaitersSource)
 	deleteBlueprintScript = script(deleteBlueprintSource)

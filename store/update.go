@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	"drydock/model"
@@ -19,9 +20,10 @@ type Claim struct {
 	Now time.Time
 	// BlueprintsRev tells whether cached blueprints are fresh.
 	BlueprintsRev int64
-	// Lease or Resource is the object as of the claim; the other is nil.
-	Lease    *model.Lease
-	Resource *model.Resource
+	// Lease, Resource or Blueprint is the object as of the claim; the others are nil.
+	Lease     *model.Lease
+	Resource  *model.Resource
+	Blueprint *model.BlueprintWork
 	// Commands wait on the queue, oldest first: at most [MaxClaimed].
 	Commands []*model.Command
 
@@ -54,16 +56,8 @@ func (s *Store) Claim(ctx context.Context, ref model.Ref, worker string) (*Claim
 	}
 	c.Now, c.BlueprintsRev = millis(toInt(reply[1])), toInt(reply[2])
 	fields := toMap(reply[3])
-	if ref.Kind == model.KindLease {
-		if c.Lease, err = decodeLease(ref.Namespace, fields); err != nil {
-			return nil, err
-		}
-		c.Fence, c.version, c.status = c.Lease.Fence, c.Lease.Work.Version, string(c.Lease.Status)
-	} else {
-		if c.Resource, err = decodeResource(ref.Namespace, fields, toStrings(reply[5])); err != nil {
-			return nil, err
-		}
-		c.Fence, c.version, c.status = c.Resource.Fence, c.Resource.Work.Version, string(c.Resource.Status)
+	if err := c.decode(fields, toStrings(reply[5])); err != nil {
+		return nil, err
 	}
 	waiting := toStrings(reply[4])
 	for i := 0; i+1 < len(waiting); i += 2 {
@@ -74,6 +68,27 @@ func (s *Store) Claim(ctx context.Context, ref model.Ref, worker string) (*Claim
 		c.Commands = append(c.Commands, cmd)
 	}
 	return c, nil
+}
+
+// decode reads the claimed object.
+func (c *Claim) decode(fields map[string]string, leases []string) (err error) {
+	ns := c.Ref.Namespace
+	switch c.Ref.Kind {
+	case model.KindLease:
+		if c.Lease, err = decodeLease(ns, fields); err == nil {
+			c.Fence, c.version, c.status = c.Lease.Fence, c.Lease.Work.Version, string(c.Lease.Status)
+		}
+	case model.KindResource:
+		if c.Resource, err = decodeResource(ns, fields, leases); err == nil {
+			c.Fence, c.version, c.status = c.Resource.Fence, c.Resource.Work.Version, string(c.Resource.Status)
+		}
+	case model.KindBlueprint:
+		if c.Blueprint, err = decodeBlueprintWork(fields); err == nil {
+			c.Fence, _ = strconv.ParseInt(fields["fence"], 10, 64)
+			c.version, c.status = c.Blueprint.Version, fields["status"]
+		}
+	}
+	return err
 }
 
 // Touch keeps a claimed object out of the sweeper's sight for another visibility. Errors: [model.ErrStaleWriter],

@@ -14,7 +14,7 @@ import (
 // breach. It reads key by key: on a live system an object may move between two reads, so a breach counts only when it is
 // there twice. It looks at every object: it is for tests and for people, not for a path that is often taken.
 func (s *Store) Verify(ctx context.Context, ns string) ([]string, error) {
-	v := &verifier{ns: ns, status: map[string]string{}, slots: map[string][]string{}}
+	v := &verifier{ns: ns, status: map[string]string{}, slots: map[string][]string{}, sets: map[string]bool{}}
 	var err error
 	read := func(members map[string]float64, e error) map[string]float64 {
 		if err == nil {
@@ -47,6 +47,9 @@ func (s *Store) Verify(ctx context.Context, ns string) ([]string, error) {
 	if err := s.verifySlots(ctx, v); err != nil {
 		return nil, err
 	}
+	if err := s.verifySets(ctx, v); err != nil {
+		return nil, err
+	}
 	slices.Sort(v.problems)
 	return v.problems, nil
 }
@@ -59,6 +62,8 @@ type verifier struct {
 	status map[string]string
 	// slots holds the slot keys that live objects say they hold, by owner.
 	slots map[string][]string
+	// sets is what the indexes of blueprints must hold by what the objects say: "<rest of the key> <member>".
+	sets map[string]bool
 	// onDestroyed are the leases that have a place on a destroyed resource: its grace has elapsed while they cleaned up.
 	onDestroyed []string
 }
@@ -119,8 +124,10 @@ func (s *Store) verifyObject(ctx context.Context, v *verifier, ref model.Ref) er
 		if len(leases.Val()) > capacity {
 			v.breachf("%s has %d leases and a capacity of %d", name, len(leases.Val()), capacity)
 		}
+		v.expectResource(f, len(leases.Val()))
 		return nil
 	}
+	v.expectLease(f)
 	return s.verifyPlace(ctx, v, name, f)
 }
 
@@ -254,6 +261,70 @@ func (s *Store) verifySlots(ctx context.Context, v *verifier) error {
 				v.breachf("%s says it holds slot %s, which is held by %q", member, key, held[key])
 			}
 		}
+	}
+	return nil
+}
+
+// expectResource notes in which indexes of its blueprint a resource must be.
+func (v *verifier) expectResource(f map[string]string, leases int) {
+	prefix := f["blueprint"] + ":"
+	switch {
+	case f["status"] == string(model.ResourceActive) && f["paused"] != "1" && !positive(f["releases"]) && leases == 0:
+		v.sets[prefix+"idle "+f["id"]] = true
+	case f["status"] == string(model.ResourcePending) && f["for_lease"] == "":
+		v.sets[prefix+"making "+f["id"]] = true
+	}
+}
+
+// expectLease notes on which blueprint a lease must count for its owner's quota, and at which gates it must stand.
+func (v *verifier) expectLease(f map[string]string) {
+	for _, blueprint := range []string{f["blueprint"], f["reserved"]} {
+		if blueprint != "" {
+			v.sets[blueprint+":held:"+f["owner"]+" "+f["id"]] = true
+		}
+	}
+	for _, blueprint := range decodeList(f["gates"]) {
+		v.sets[blueprint+":gate:"+f["owner"]+" "+f["id"]] = true
+		if f["status"] != string(model.LeasePending) {
+			v.breachf("lease:%s is %s and waits at the gate of %s", f["id"], f["status"], blueprint)
+		}
+	}
+}
+
+// verifySets checks that the indexes of blueprints hold what the objects say, no more and no less.
+func (s *Store) verifySets(ctx context.Context, v *verifier) error {
+	base := prefix(v.ns) + "blueprint:"
+	scan := s.rdb.Scan(ctx, 0, base+"*", 1000).Iterator()
+	for scan.Next(ctx) {
+		rest := strings.TrimPrefix(scan.Val(), base)
+		_, what, _ := strings.Cut(rest, ":")
+		what, _, _ = strings.Cut(what, ":")
+		var members []string
+		var err error
+		switch what {
+		case "idle", "making", "held":
+			members, err = s.rdb.SMembers(ctx, scan.Val()).Result()
+		case "gate":
+			members, err = s.rdb.ZRange(ctx, scan.Val(), 0, -1).Result()
+		default:
+			continue
+		}
+		if err != nil {
+			return translate("verify", err)
+		}
+		for _, m := range members {
+			if key := rest + " " + m; v.sets[key] {
+				delete(v.sets, key)
+			} else {
+				v.breachf("%s stands in blueprint:%s and should not", m, rest)
+			}
+		}
+	}
+	if err := scan.Err(); err != nil {
+		return translate("verify", err)
+	}
+	for key := range v.sets {
+		v.breachf("blueprint:%s is missing", key)
 	}
 	return nil
 }

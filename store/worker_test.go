@@ -21,10 +21,13 @@ func (e *env) update(ref model.Ref) {
 			return
 		}
 		var again bool
-		if c.Lease != nil {
+		switch ref.Kind {
+		case model.KindLease:
 			again, err = e.updateLease(c)
-		} else {
+		case model.KindResource:
 			again, err = e.updateResource(c)
+		case model.KindBlueprint:
+			again, err = e.Finish(e.ctx, c, time.Time{})
 		}
 		switch {
 		case errors.Is(err, model.ErrStaleWriter):

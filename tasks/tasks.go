@@ -17,8 +17,9 @@ import (
 
 // Task types.
 const (
-	TypeLeaseUpdate    = "lease:update"
-	TypeResourceUpdate = "resource:update"
+	TypeLeaseUpdate     = "lease:update"
+	TypeResourceUpdate  = "resource:update"
+	TypeBlueprintUpdate = "blueprint:update"
 )
 
 // Queue is the asynq queue of all updates. There is one, because an asynq server pays a round trip for every queue it tries.
@@ -38,13 +39,15 @@ type Payload struct {
 	ID        string `json:"id"`
 }
 
-// Type returns the task type for a kind of object.
-func Type(k model.Kind) string {
-	if k == model.KindLease {
-		return TypeLeaseUpdate
-	}
-	return TypeResourceUpdate
+// types are the task types by kind of object.
+var types = map[model.Kind]string{
+	model.KindLease:     TypeLeaseUpdate,
+	model.KindResource:  TypeResourceUpdate,
+	model.KindBlueprint: TypeBlueprintUpdate,
 }
+
+// Type returns the task type for a kind of object.
+func Type(k model.Kind) string { return types[k] }
 
 // New makes the task that updates an object.
 func New(ref model.Ref) (*asynq.Task, error) {
@@ -64,14 +67,18 @@ func Parse(typ string, payload []byte) (model.Ref, error) {
 	if err := model.CheckName("namespace", p.Namespace); err != nil {
 		return model.Ref{}, fmt.Errorf("payload of %s: %w", typ, err)
 	}
-	if !model.ValidID(p.ID) {
-		return model.Ref{}, fmt.Errorf("payload of %s: malformed id", typ)
-	}
-	switch typ {
-	case TypeLeaseUpdate:
-		return model.LeaseRef(p.Namespace, p.ID), nil
-	case TypeResourceUpdate:
-		return model.ResourceRef(p.Namespace, p.ID), nil
+	for kind, known := range types {
+		if typ != known {
+			continue
+		}
+		ok := model.ValidID(p.ID)
+		if kind == model.KindBlueprint {
+			ok = model.CheckName("id", p.ID) == nil
+		}
+		if !ok {
+			return model.Ref{}, fmt.Errorf("payload of %s: malformed id", typ)
+		}
+		return model.Ref{Namespace: p.Namespace, Kind: kind, ID: p.ID}, nil
 	}
 	return model.Ref{}, fmt.Errorf("unknown task type %q", typ)
 }

@@ -49,7 +49,8 @@ func TestParseRefuses(t *testing.T) {
 		t.Fatalf("a good payload: %v", err)
 	}
 	for _, tt := range []struct{ typ, payload string }{
-		{"", good}, {"lease:release", good}, {"update", good}, {"Lease:update", good}, {"blueprint:update", good},
+		{"", good}, {"lease:release", good}, {"update", good}, {"Lease:update", good}, {"blueprint:release", good},
+		{tasks.TypeBlueprintUpdate, `{"namespace":"ci","id":"a:b"}`}, {tasks.TypeBlueprintUpdate, `{"namespace":"ci","id":""}`},
 		{tasks.TypeLeaseUpdate, ""}, {tasks.TypeLeaseUpdate, "{"}, {tasks.TypeLeaseUpdate, "null"}, {tasks.TypeLeaseUpdate, "{}"},
 		{tasks.TypeLeaseUpdate, "[]"}, {tasks.TypeLeaseUpdate, `"ci"`}, {tasks.TypeLeaseUpdate, good + good},
 		{tasks.TypeLeaseUpdate, fmt.Sprintf(`{"id":%q}`, id)},

@@ -237,7 +237,7 @@ func (p *pool) makeHooks(check *healthCheck) blueprints.Hooks {
 func (p *pool) update(_ context.Context, _ blueprints.Call, res *model.Resource) (blueprints.Changes, error) {
 	i, declared := p.byName[res.Name]
 	if !declared {
-		return blueprints.Changes{}, fmt.Errorf("host %s is not in the pool any more", res.Name)
+		return blueprints.Changes{}, blueprints.Gone("host %s is not in the pool any more", res.Name)
 	}
 	attributes := maps.Clone(p.hosts[i].Attributes)
 	if attributes == nil {

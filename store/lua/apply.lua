@@ -77,6 +77,31 @@ local function advance(key, plural, id, step, state)
   end
 end
 
+-- make stores a resource that is about to be made. The caller has checked that it may be: fields are the names and values of the
+-- resource from the given argument on.
+local function make(id, rtype, step, first, text)
+  local key, member = P .. 'resource:' .. id, 'resource:' .. id
+  local fields = {'created', int(NOW), 'updated', int(NOW)}
+  for i = first, #ARGV do fields[#fields + 1] = ARGV[i] end
+  redis.call('HSET', key, unpack(fields))
+  redis.call('ZADD', P .. 'resources', 0, id)
+  redis.call('ZADD', P .. 'resources:pending', 0, id)
+  redis.call('ZADD', P .. 'resources:by-type:' .. rtype, 0, id)
+  redis.call('ZADD', P .. 'resources:by-blueprint:' .. step.blueprint, 0, id)
+  redis.call('ZADD', P .. 'blueprint:' .. step.blueprint .. ':resources', 0, id)
+  for _, slot in ipairs(step.slots or {}) do redis.call('SET', P .. 'slot:' .. slot, member) end
+  log(key, 'allocated', text, '', step.fence, step.worker)
+  owe(member)
+  tell(member, 'allocated', 'pending')
+end
+
+-- may_make checks what must hold whenever a blueprint makes a resource.
+local function may_make(member, step)
+  if redis.call('HGET', P .. 'blueprints:revs', step.blueprint) ~= int(step.rev) then return 'changed' end
+  if step.limit > 0 and redis.call('ZCARD', P .. 'blueprint:' .. step.blueprint .. ':resources') >= step.limit then return 'limit' end
+  if not slots_free(member, step.slots or {}) then return 'held' end
+end
+
 -- finish takes the object out of `wake`, or leaves it there until the instant it must be looked at again; it does neither
 -- when something came in since the claim, and then the caller runs again.
 local function finish(key, member, at)

@@ -94,7 +94,11 @@ if state == 'destroyed' or leaves then free_slots(member, o.slots) end
 if leaves and redis.call('ZREM', P .. 'resource:' .. o.resource .. ':leases', id) == 1 then
   local resource = P .. 'resource:' .. o.resource
   local empty = redis.call('ZCARD', resource .. ':leases') == 0
-  if empty then redis.call('HSET', resource, 'idle', int(NOW)) end
+  if empty then
+    redis.call('HSET', resource, 'idle', int(NOW))
+    local retire = redis.call('HGET', resource, 'retire') or ''
+    if retire ~= '' then redis.call('ZADD', P .. 'wake', 'LT', int(NOW + tonumber(retire)), 'resource:' .. o.resource) end
+  end
   if redis.call('HGET', resource, 'status') == 'active' then
     refill(o.resource)
   elseif empty then

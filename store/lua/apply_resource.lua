@@ -2,17 +2,20 @@
 -- it wakes, all or nothing.
 -- KEYS[1] -> resource:<id>   ARGV[3] -> id   ARGV[4] -> the step, JSON of Go's ResourceStep
 -- Derived: <resource>:commands, :records, :history, :log, :leases, resources:<status>, lease:<id>… of its leases, free:<type>,
--- slot:<key>, waiting:<type>…, blueprint:<name>:resources, wake, events.
+-- slot:<key>, waiting:<type>…, blueprint:<name>, :resources, :idle, :making, wake, events.
 -- Returns {code, 'done' | 'again' | '', woken…}; code ok, repeat (applied before), stale, transition, more (too many unread commands),
--- leased (a lease has a place on it, and the step asked for none).
+-- leased (a lease has a place on it, and the step asked for none), needed (its blueprint would have too few idle ones without it).
 -- Writes only after all checks pass.
 local id, step = ARGV[3], cjson.decode(ARGV[4])
 local key, member = KEYS[1], 'resource:' .. id
-local o = read(key, 'status', 'writer', 'version', 'type', 'blueprint', 'slots', 'for_lease')
+local o = read(key, 'status', 'writer', 'version', 'type', 'blueprint', 'slots', 'for_lease', 'retire')
 local code, state = guard(o, step, key)
 if code == 'repeat' then return {code, step.finish and finish(key, member, step.finish) or ''} end
 if code ~= 'ok' then return {code, ''} end
 if step.unleased and redis.call('ZCARD', key .. ':leases') > 0 then return {'leased', ''} end
+local siblings = P .. 'blueprint:' .. o.blueprint
+-- The release that is being consumed has taken it off the index of idle ones already.
+if step.keep_idle and redis.call('SCARD', siblings .. ':idle') < step.keep_idle then return {'needed', ''} end
 
 consume(key, step, state)
 advance(key, 'resources', id, step, state)
@@ -34,6 +37,9 @@ if step.from == 'pending' and state ~= 'pending' and o.for_lease ~= '' then
     owe('lease:' .. o.for_lease)
   end
 end
+if step.from == 'pending' and state ~= 'pending' then
+  if redis.call('SREM', siblings .. ':making', id) == 1 then tend(o.blueprint) end
+end
 if state == 'active' then
   if step.from ~= state or step.refill then refill(id) else refree(id) end
 else
@@ -41,7 +47,8 @@ else
 end
 if state == 'destroyed' then
   free_slots(member, o.slots)
-  redis.call('ZREM', P .. 'blueprint:' .. o.blueprint .. ':resources', id)
+  redis.call('ZREM', siblings .. ':resources', id)
+  tend(o.blueprint)
   wake_heads(o.type, 0)
 end
 tell(member, step.log and step.log[#step.log].e or '', state)

@@ -13,25 +13,12 @@ if code == 'repeat' then return {code, finish(lease_key, lease_member, step.fini
 if code ~= 'ok' then return {code, ''} end
 if state ~= 'pending' then return {'transition', ''} end
 if o.allocation ~= '' and redis.call('HGET', P .. 'resource:' .. o.allocation, 'status') == 'pending' then return {'pending', ''} end
-if redis.call('HGET', P .. 'blueprints:revs', step.blueprint) ~= int(step.rev) then return {'changed', ''} end
-local siblings = P .. 'blueprint:' .. step.blueprint .. ':resources'
-if step.limit > 0 and redis.call('ZCARD', siblings) >= step.limit then return {'limit', ''} end
 if step.quota and held_by_others(step.blueprint, o.owner, step.lease) >= step.quota then return {'quota', ''} end
 if step.approved and authorization(step.blueprint, o.owner) ~= 'approved' then return {'changed', ''} end
-if not slots_free(member, step.slots or {}) then return {'held', ''} end
+local refusal = may_make(member, step)
+if refusal then return {refusal, ''} end
 
-local fields = {'created', int(NOW), 'updated', int(NOW)}
-for i = 5, #ARGV do fields[#fields + 1] = ARGV[i] end
-redis.call('HSET', KEYS[1], unpack(fields))
-redis.call('ZADD', P .. 'resources', 0, id)
-redis.call('ZADD', P .. 'resources:pending', 0, id)
-redis.call('ZADD', P .. 'resources:by-type:' .. o.type, 0, id)
-redis.call('ZADD', P .. 'resources:by-blueprint:' .. step.blueprint, 0, id)
-redis.call('ZADD', siblings, 0, id)
-for _, slot in ipairs(step.slots or {}) do redis.call('SET', P .. 'slot:' .. slot, member) end
-log(KEYS[1], 'allocated', 'allocated for lease ' .. step.lease, '', step.fence, step.worker)
-owe(member)
-tell(member, 'allocated', 'pending')
+make(id, o.type, step, 5, 'allocated for lease ' .. step.lease)
 
 consume(lease_key, step, state)
 advance(lease_key, 'leases', step.lease, step, state)

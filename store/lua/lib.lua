@@ -234,14 +234,26 @@ local function wake_fitting(rtype, attributes, blueprint, room)
   end
 end
 
--- refree puts a resource in the index of what can be leased, least loaded first, then longest idle, or takes it out; it
--- returns how many more leases the resource takes.
+-- tend wakes the update of a blueprint that keeps resources idle: it may have to make another.
+local function tend(blueprint)
+  if (tonumber(redis.call('HGET', P .. 'blueprint:' .. blueprint, 'min_idle')) or 0) > 0 then owe('blueprint:' .. blueprint) end
+end
+
+-- refree puts a resource in the index of what can be leased, least loaded first, then longest idle, or takes it out, and the same with
+-- the index of what its blueprint has idle; it returns how many more leases the resource takes.
 local function refree(id)
-  local r = read(P .. 'resource:' .. id, 'status', 'paused', 'releases', 'capacity', 'type')
+  local r = read(P .. 'resource:' .. id, 'status', 'paused', 'releases', 'capacity', 'type', 'blueprint')
   if r.status == '' then return 0 end
   local load = redis.call('ZCARD', P .. 'resource:' .. id .. ':leases')
   local room = tonumber(r.capacity) - load
-  if r.status ~= 'active' or r.paused == '1' or (tonumber(r.releases) or 0) > 0 or room <= 0 then
+  local usable = r.status == 'active' and r.paused ~= '1' and (tonumber(r.releases) or 0) == 0
+  local idle = P .. 'blueprint:' .. r.blueprint .. ':idle'
+  if usable and load == 0 then
+    redis.call('SADD', idle, id)
+  elseif redis.call('SREM', idle, id) == 1 then
+    tend(r.blueprint)
+  end
+  if not usable or room <= 0 then
     redis.call('ZREM', P .. 'free:' .. r.type, id)
     return 0
   end

@@ -1,7 +1,8 @@
 -- put_blueprint declares a blueprint.
 -- KEYS[1] -> blueprints
 -- ARGV[3] -> name   ARGV[4] -> kind   ARGV[5] -> type   ARGV[6] -> token of this call   ARGV[7] -> record without its opening brace
--- Derived: blueprints:rev, blueprints:revs, blueprint:<name>:resources, :gate:<owner>, :gates, waiting:<type>…, wake.
+-- ARGV[8] -> schema version   ARGV[9] -> how many resources it keeps idle
+-- Derived: blueprint:<name>, blueprints:rev, blueprints:revs, blueprint:<name>:resources, :gate:<owner>, :gates, waiting:<type>…, wake.
 -- Returns {code, record, cursor for admit.lua, woken…}: 1 created, 0 replaced, -1 it has resources and another kind or type.
 -- Writes only after all checks pass. The same token changes nothing and gets the first answer.
 local name = ARGV[3]
@@ -13,6 +14,10 @@ if old then
   if (was.kind ~= ARGV[4] or was.type ~= ARGV[5]) and redis.call('ZCARD', P .. 'blueprint:' .. name .. ':resources') > 0 then
     return {-1, '', ''}
   end
+  -- Declared with the very same words it is the same blueprint still.
+  if string.sub(old, -#ARGV[7] - 1) == ',' .. ARGV[7] and redis.call('EXISTS', P .. 'blueprint:' .. name) == 1 then
+    return {0, old, ''}
+  end
   created, code, first = was.created_ms, 0, was.first or ''
 end
 
@@ -21,5 +26,10 @@ redis.call('HSET', P .. 'blueprints:revs', name, rev)
 local record = '{"rev":' .. int(rev) .. ',"created_ms":' .. int(created) .. ',"first":"' .. first ..
   '","token":"' .. ARGV[6] .. '",' .. string.sub(stamp('updated_ms', ARGV[7]), 2)
 redis.call('HSET', KEYS[1], name, record)
+local key = P .. 'blueprint:' .. name
+redis.call('HSET', key, 'schema', ARGV[8], 'status', 'declared', 'type', ARGV[5], 'min_idle', ARGV[9])
+redis.call('HSETNX', key, 'version', '0')
+redis.call('HSETNX', key, 'fence', '0')
+owe('blueprint:' .. name)
 wake_heads(ARGV[5], 0)
 return {code, record, admit_some(name, ''), unpack(woken)}
