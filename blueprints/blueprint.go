@@ -101,6 +101,15 @@ type Call struct {
 	Key string
 	// Attempt counts from 1.
 	Attempt int
+	// Host is what the resource stands on; nil when its blueprint says nothing of the kind.
+	Host *Host
+}
+
+// Host is the lease that a resource stands on, and where it is.
+type Host struct {
+	Lease *model.Lease
+	// Resource is the one that the lease is on.
+	Resource *model.Resource
 }
 
 // Changes is what a hook found out about a resource; zero fields change nothing.

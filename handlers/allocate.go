@@ -95,6 +95,9 @@ func (r *leaseRun) allocateOnce(ctx context.Context, catalog catalogEntry) (agai
 		pass:      market.left(),
 		nudge:     served,
 	}
+	if !market.failing.IsZero() {
+		w.delay = market.failing.Sub(r.claim.Now)
+	}
 	if !pending {
 		if err := r.ask(ctx, owner.unasked); err != nil {
 			return false, err
@@ -159,11 +162,25 @@ func (r *leaseRun) collectOffers(ctx context.Context, m *market, req model.Reque
 		if !m.mayMake(bp) {
 			continue
 		}
+		if until, failing := r.failing(bp); failing {
+			m.failing, m.reasons = until, append(m.reasons, fmt.Sprintf("%s failed to make one %d times in a row", bp.Name, r.claim.Lease.Work.Failed.Count))
+			continue
+		}
 		if err := r.collectFrom(ctx, m, req, bp, int(want)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// failing reports whether what a blueprint made for the lease broke twice in a row, and until when it is left in peace.
+func (r *leaseRun) failing(bp *opened) (until time.Time, failing bool) {
+	failed := r.claim.Lease.Work.Failed
+	if failed.Blueprint != bp.Name || failed.Count < 2 {
+		return time.Time{}, false
+	}
+	until = failed.At.Add(backoff(retryFirst, failed.Count-1))
+	return until, until.After(r.claim.Now)
 }
 
 func (r *leaseRun) collectFrom(ctx context.Context, m *market, req model.Request, bp *opened, want int) error {
@@ -213,6 +230,9 @@ func (r *leaseRun) acquire(ctx context.Context, p *place, left int, ahead []stri
 	lease := r.claim.Lease
 	hooks := p.bp.behaviour.Hooks()
 	slots := p.bp.behaviour.Slots(p.res, lease.Request())
+	if r.host, err = r.hostOf(ctx, p.res); err != nil {
+		return false, err
+	}
 	if hooks.AcquireLease != nil {
 		err := r.hook(ctx, work{name: "acquire", key: "acquire/" + p.res.ID, timeout: hooks.Timeout}, func(ctx context.Context, call blueprints.Call) error {
 			more, err := hooks.AcquireLease(ctx, call, p.res, lease)
@@ -271,7 +291,9 @@ func (r *leaseRun) make(ctx context.Context, p *place, left int, ahead []string)
 	st.Log = append(st.Log, store.Entry{Event: model.EventAllocated, Text: fmt.Sprintf("%s makes %s for this lease", p.bp.Name, offer.Name)})
 	st.Step = r.merge(st.Step)
 	st.LookAgain = r.earliest(r.claim.Now.Add(pollMost))
-	applied, err := r.store.CreateResource(ctx, r.claim, newResource(id, p.bp.Blueprint, offer), st)
+	made := newResource(id, p.bp.Blueprint, offer)
+	made.Depth = lease.Work.Depth
+	applied, err := r.store.CreateResource(ctx, r.claim, made, st)
 	if err != nil {
 		return false, err
 	}
@@ -323,7 +345,7 @@ func (r *leaseRun) wait(ctx context.Context, w waiting) (again bool, err error) 
 	tries := work.Failures + 1
 	delay := w.delay
 	if delay == 0 {
-		delay = backoff(pollFirst, tries, pollMost)
+		delay = backoff(pollFirst, tries)
 	}
 	st := store.LeaseStep{Compete: !w.allocating && !w.standBack, StandBack: w.standBack, Gates: w.gates, Pass: w.pass}
 	st.Failures = &tries
@@ -350,7 +372,7 @@ func (r *leaseRun) refused(ctx context.Context, err error, reason string, consid
 	if !hookFailed(err) {
 		return false, err
 	}
-	delay := backoff(retryFirst, r.claim.Lease.Work.Failures+1, pollMost)
+	delay := backoff(retryFirst, r.claim.Lease.Work.Failures+1)
 	if y, ok := blueprints.AsYield(err); ok && y.After > 0 {
 		delay = y.After
 	}
@@ -388,7 +410,7 @@ func millisOf(t time.Time) int64 {
 	return t.UnixMilli()
 }
 
-// backoff doubles from first with each try, up to most.
-func backoff(first time.Duration, try int, most time.Duration) time.Duration {
-	return min(most, first<<min(max(try-1, 0), 20))
+// backoff doubles from first with each try, up to pollMost.
+func backoff(first time.Duration, try int) time.Duration {
+	return min(pollMost, first<<min(max(try-1, 0), 20))
 }

@@ -87,16 +87,13 @@ func attempt(w model.Work, name string) int {
 	return w.Failures + 1
 }
 
-// Delays between the tries of a hook that failed.
-const (
-	hookRetryFirst = time.Second
-	hookRetryMost  = 5 * time.Minute
-)
+// hookRetryFirst is the delay before a hook that failed is tried again; it doubles with each try.
+const hookRetryFirst = time.Second
 
 // putOffHook says how a failed or yielding hook is recorded and when it is tried again.
 func putOffHook(cause error, changes *store.WorkChanges, w model.Work) (store.Entry, time.Duration) {
 	failures := w.Failures + 1
-	delay := backoff(hookRetryFirst, failures, hookRetryMost)
+	delay := backoff(hookRetryFirst, failures)
 	if y, ok := blueprints.AsYield(cause); ok {
 		if y.After > 0 {
 			return store.Entry{Event: model.EventYield, Text: y.Error()}, y.After

@@ -12,7 +12,11 @@ import (
 )
 
 // leaseRun is one claim of a lease.
-type leaseRun struct{ run }
+type leaseRun struct {
+	run
+	// host is what the lease's resource stands on, for its hooks; nil = nothing.
+	host *blueprints.Host
+}
 
 // update consumes the lease's commands and acts on its state. again asks for another claim.
 func (r *leaseRun) update(ctx context.Context) (again bool, err error) {
@@ -66,7 +70,7 @@ func (r *leaseRun) release(ctx context.Context, reason string) (again bool, err 
 	st.Progress()
 	st.EndedAt = &now
 	st.Log = append(st.Log, store.Entry{Event: model.EventReleased, Text: reason})
-	if lease.Resource == "" || (hooks.ReleaseLease == nil && hooks.DestroyLease == nil) {
+	if lease.Work.ForResource == "" && (lease.Resource == "" || (hooks.ReleaseLease == nil && hooks.DestroyLease == nil)) {
 		st.Path = append(st.Path, model.LeaseDestroyed)
 		st.Log = append(st.Log, store.Entry{Event: model.EventDestroyed, Text: "destroyed"})
 		again, err = r.finishWith(ctx, st, time.Time{})
@@ -95,6 +99,9 @@ func (r *leaseRun) activate(ctx context.Context) (again bool, err error) {
 	}
 	hooks, err := r.hooks(ctx)
 	if err != nil {
+		return false, err
+	}
+	if r.host, err = r.hostOf(ctx, res); err != nil {
 		return false, err
 	}
 	if hooks.ActivateLease != nil {
@@ -145,6 +152,21 @@ func (r *leaseRun) breakDown(ctx context.Context, text string) (again bool, err 
 // nobody else will ever clean up.
 func (r *leaseRun) cleanUp(ctx context.Context) (again bool, err error) {
 	lease := r.claim.Lease
+	above, err := r.waitsForAbove(ctx)
+	if err != nil {
+		return false, err
+	}
+	var st store.LeaseStep
+	if above != nil {
+		graceEnds := lease.Work.EndedAt.Add(r.cfg.DestroyGrace)
+		if r.claim.Now.Before(graceEnds) {
+			return r.finishWith(ctx, store.LeaseStep{}, graceEnds)
+		}
+		st.Log = append(st.Log, store.Entry{
+			Event: model.EventGraceElapsed,
+			Text:  fmt.Sprintf("destroyed although %s, which stands on it, has not been destroyed within %s", above.Name, r.cfg.DestroyGrace),
+		})
+	}
 	hooks, err := r.hooks(ctx)
 	if err != nil {
 		return false, err
@@ -152,6 +174,9 @@ func (r *leaseRun) cleanUp(ctx context.Context) (again bool, err error) {
 	var res *model.Resource
 	if lease.Resource != "" && (hooks.ReleaseLease != nil || hooks.DestroyLease != nil) {
 		if res, err = r.store.Resource(ctx, lease.Namespace, lease.Resource); err != nil {
+			return false, err
+		}
+		if r.host, err = r.hostOf(ctx, res); err != nil && !errors.Is(err, model.ErrLeaseNotFound) && !errors.Is(err, model.ErrResourceNotFound) {
 			return false, err
 		}
 	}
@@ -165,7 +190,7 @@ func (r *leaseRun) cleanUp(ctx context.Context) (again bool, err error) {
 		stages = append([]stage{{"release", hooks.ReleaseLease}}, stages...)
 	}
 	for _, s := range stages {
-		if res == nil || s.run == nil {
+		if res == nil || s.run == nil || footingGone(res, r.host) {
 			continue
 		}
 		err := r.hook(ctx, work{name: s.name, key: s.name + "/" + res.ID, timeout: hooks.Timeout}, func(ctx context.Context, call blueprints.Call) error {
@@ -178,7 +203,7 @@ func (r *leaseRun) cleanUp(ctx context.Context) (again bool, err error) {
 			return false, err
 		}
 	}
-	st := store.LeaseStep{Path: []model.LeaseState{model.LeaseDestroyed}}
+	st.Path = []model.LeaseState{model.LeaseDestroyed}
 	st.Progress()
 	st.Log = append(st.Log, store.Entry{Event: model.EventDestroyed, Text: "destroyed"})
 	again, err = r.finishWith(ctx, st, time.Time{})
@@ -189,10 +214,23 @@ func (r *leaseRun) cleanUp(ctx context.Context) (again bool, err error) {
 	return again, err
 }
 
+// waitsForAbove returns the resource that stands on the lease as long as that is not destroyed: its clean-up may need what the lease is
+// for. The script has told it to go.
+func (r *leaseRun) waitsForAbove(ctx context.Context) (*model.Resource, error) {
+	if r.claim.Lease.Work.ForResource == "" {
+		return nil, nil
+	}
+	above, err := r.store.Resource(ctx, r.claim.Lease.Namespace, r.claim.Lease.Work.ForResource)
+	if errors.Is(err, model.ErrResourceNotFound) || err == nil && above.Status == model.ResourceDestroyed {
+		return nil, nil
+	}
+	return above, err
+}
+
 // hook stores the intent, then runs outside work. The caller stores the result. Errors that match hookFailed are the hook's.
 func (r *leaseRun) hook(ctx context.Context, w work, fn func(context.Context, blueprints.Call) error) error {
 	lease := r.claim.Lease
-	call := blueprints.Call{Object: lease.Ref, Fence: r.claim.Fence, Attempt: attempt(lease.Work.Work, w.name)}
+	call := blueprints.Call{Object: lease.Ref, Fence: r.claim.Fence, Attempt: attempt(lease.Work.Work, w.name), Host: r.host}
 	if lease.Work.Hook != w.name || len(r.carried.Consume) > 0 {
 		st := store.LeaseStep{}
 		if lease.Work.Hook != w.name {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"drydock/blueprints"
 	"drydock/model"
@@ -62,6 +63,8 @@ type market struct {
 	allowance map[string]int
 	// behind says that somebody who asks for the same stands before the lease.
 	behind bool
+	// failing is until when a blueprint is not asked to make another one, because what it made last for the lease broke; zero = none is.
+	failing time.Time
 	// unfit are idle resources that do not fit: they could make room for one that does.
 	unfit []*model.Resource
 	// reasons say why resources that have room do not fit.

@@ -13,7 +13,11 @@ import (
 )
 
 // resourceRun is one claim of a resource.
-type resourceRun struct{ run }
+type resourceRun struct {
+	run
+	// host is what the resource stands on, for its hooks; nil = nothing.
+	host *blueprints.Host
+}
 
 // update consumes the resource's commands and acts on its state. again asks for another claim.
 func (r *resourceRun) update(ctx context.Context) (again bool, err error) {
@@ -185,6 +189,15 @@ func (r *resourceRun) activate(ctx context.Context) (again bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	bp, err := r.blueprint(ctx)
+	if err != nil {
+		return false, err
+	}
+	if bp.On != nil {
+		if r.host, again, err = r.footing(ctx, bp); r.host == nil || err != nil {
+			return again, err
+		}
+	}
 	var st store.ResourceStep
 	if hooks.ActivateResource != nil {
 		var changes blueprints.Changes
@@ -239,6 +252,9 @@ func (r *resourceRun) reread(ctx context.Context, cmd *model.Command) (again boo
 	}
 	st := store.ResourceStep{Refill: true, Rev: &bp.Rev, RetireAfter: retireAfter(bp)}
 	outcome, detail := model.OutcomeApplied, ""
+	if r.host, err = r.hostOf(ctx, r.claim.Resource); err != nil {
+		return false, err
+	}
 	if hooks.UpdateResource != nil {
 		changes, err := r.readAgain(ctx, hooks, bp, cmd)
 		gone, isGone := blueprints.AsGone(err)
@@ -334,7 +350,13 @@ func (r *resourceRun) cleanUp(ctx context.Context) (again bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if hooks.DestroyResource != nil {
+	if r.host, err = r.hostOf(ctx, res); err != nil && !errors.Is(err, model.ErrLeaseNotFound) && !errors.Is(err, model.ErrResourceNotFound) {
+		return false, err
+	}
+	switch {
+	case hooks.DestroyResource != nil && footingGone(res, r.host):
+		st.Log = append(st.Log, store.Entry{Event: model.EventHookDone, Text: "nothing to clean up: what it stood on is gone"})
+	case hooks.DestroyResource != nil:
 		err := r.hook(ctx, work{name: "destroy", key: "destroy", timeout: hooks.Timeout}, func(ctx context.Context, call blueprints.Call) error {
 			return hooks.DestroyResource(ctx, call, res)
 		})
@@ -358,7 +380,7 @@ func (r *resourceRun) cleanUp(ctx context.Context) (again bool, err error) {
 // hook stores the intent, then runs outside work. The caller stores the result. Errors that match hookFailed are the hook's.
 func (r *resourceRun) hook(ctx context.Context, w work, fn func(context.Context, blueprints.Call) error) error {
 	res := r.claim.Resource
-	call := blueprints.Call{Object: res.Ref, Fence: r.claim.Fence, Attempt: attempt(res.Work.Work, w.name)}
+	call := blueprints.Call{Object: res.Ref, Fence: r.claim.Fence, Attempt: attempt(res.Work.Work, w.name), Host: r.host}
 	if res.Work.Hook != w.name || len(r.carried.Consume) > 0 {
 		st := store.ResourceStep{}
 		if res.Work.Hook != w.name {

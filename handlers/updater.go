@@ -164,9 +164,9 @@ func (u *Updater) round(ctx context.Context, lock *locks.Lock, ref model.Ref) (a
 	r := run{Updater: u, lock: lock, claim: claim}
 	switch ref.Kind {
 	case model.KindLease:
-		return (&leaseRun{r}).update(ctx)
+		return (&leaseRun{run: r}).update(ctx)
 	case model.KindResource:
-		return (&resourceRun{r}).update(ctx)
+		return (&resourceRun{run: r}).update(ctx)
 	case model.KindBlueprint:
 		return (&blueprintRun{r}).update(ctx)
 	}

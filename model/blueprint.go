@@ -2,6 +2,7 @@ package model
 
 import (
 	"encoding/json"
+	"errors"
 	"time"
 )
 
@@ -20,6 +21,8 @@ type Blueprint struct {
 	MinIdle int
 	// MaxIdleAge is how long a resource may be idle before it is given up, as long as MinIdle others are; 0 = for ever.
 	MaxIdleAge time.Duration
+	// On is what each of its resources stands on: a lease of its own on a resource of another type; nil = nothing.
+	On *SubLease
 	// Quota is how many leases one owner may have on its resources at once; 0 = no quota. Leases without an owner count as those of
 	// one owner.
 	Quota int
@@ -32,6 +35,36 @@ type Blueprint struct {
 	// Rev counts the declarations of this blueprint; an allocation is refused when it changed meanwhile.
 	Rev                  int64
 	CreatedAt, UpdatedAt time.Time
+}
+
+// SubLease is what a blueprint asks of another one for each of its resources.
+type SubLease struct {
+	Type       string            `json:"type"`
+	Attributes map[string]string `json:"attributes,omitempty"`
+	Blueprints []string          `json:"blueprints,omitempty"`
+}
+
+// MaxDepth bounds how many resources may stand one upon the other.
+const MaxDepth = 8
+
+// SubLeaseOwner is the owner of the leases that the resources of a blueprint stand on.
+func SubLeaseOwner(blueprint string) string { return "blueprint:" + blueprint }
+
+// NewLease returns the request for a resource of the named blueprint.
+func (s *SubLease) NewLease(blueprint string) NewLease {
+	return NewLease{Type: s.Type, Attributes: s.Attributes, Blueprints: s.Blueprints, Owner: SubLeaseOwner(blueprint)}
+}
+
+func (s *SubLease) check(field string, b *Blueprint) error {
+	n := s.NewLease(b.Name)
+	if err := n.Check(time.Time{}); err != nil {
+		e, _ := errors.AsType[*Error](err)
+		return Invalid(field+"."+e.Field, "%s", e.Message)
+	}
+	if s.Type == b.Type {
+		return Invalid(field+".type", "must not be the blueprint's own type")
+	}
+	return nil
 }
 
 // MaxMinIdle bounds MinIdle.
@@ -62,6 +95,11 @@ func (b *Blueprint) Check() error {
 	}
 	if b.MaxIdleAge != 0 {
 		if err := CheckTTL("max_idle_age", b.MaxIdleAge); err != nil {
+			return err
+		}
+	}
+	if b.On != nil {
+		if err := b.On.check("on", b); err != nil {
 			return err
 		}
 	}

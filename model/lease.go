@@ -49,10 +49,25 @@ type LeaseWork struct {
 	// Reclaiming is the id of the idle resource that was asked to make room for this lease, and ReclaimCommand that of the
 	// command; both empty if none was.
 	Reclaiming, ReclaimCommand string
+	// ForResource is the id of the resource that stands on the lease; empty for everybody else's. Depth counts how many resources stand
+	// above it.
+	ForResource string
+	Depth       int
 	// Gates are the blueprints that do not admit the lease now because of its owner: a quota, or an authorization.
 	Gates []string
+	// Failed tells of resources that broke before they could become active for this lease.
+	Failed Failed
 	// Reason says why the lease waits.
 	Reason string
+}
+
+// Failed counts resources that were made for a lease and broke before they became active.
+type Failed struct {
+	// Count is how many did so in a row; 0 = none.
+	Count int
+	// At is when the last one did, Blueprint what made it.
+	At        time.Time
+	Blueprint string
 }
 
 // Work is the part of an object that only its update reads and writes.

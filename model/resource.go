@@ -38,6 +38,10 @@ type ResourceWork struct {
 	Work
 	// ForLease is the id of the lease for which the resource was allocated; empty for a warm spare.
 	ForLease string
+	// SubLease is the id of the lease that the resource stands on; empty when it has none, or not yet. Depth is that of the lease it was
+	// made for.
+	SubLease string
+	Depth    int
 	// Rev is the blueprint's revision by which the resource was last read.
 	Rev int64
 	// Retires says that the resource goes when it has been idle for RetireAfter.

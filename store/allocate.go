@@ -20,20 +20,24 @@ type NewResource struct {
 	Slots      []string
 	UntilMS    int64
 	Facts      string
+	// Depth counts the resources that will stand above it.
+	Depth int
 }
 
 // fields are the names and values of the resource as it is stored first.
 func (n *NewResource) fields(forLease string) []any {
-	retire := ""
-	if n.Blueprint.MaxIdleAge > 0 {
-		retire = strconv.FormatInt(n.Blueprint.MaxIdleAge.Milliseconds(), 10)
-	}
-	return []any{
+	fields := []any{
 		"schema", schemaVersion, "id", n.ID, "name", n.Name, "type", n.Blueprint.Type, "status", string(model.ResourcePending),
 		"blueprint", n.Blueprint.Name, "attributes", encodeMap(n.Attributes), "capacity", n.Capacity, "slots", encodeList(n.Slots),
-		"until", n.UntilMS, "facts", n.Facts, "for_lease", forLease, "rev", n.Blueprint.Rev, "retire", retire,
-		"version", 0, "fence", 0, "releases", 0,
+		"until", n.UntilMS, "facts", n.Facts, "for_lease", forLease, "rev", n.Blueprint.Rev, "version", 0, "fence", 0, "releases", 0,
 	}
+	if n.Blueprint.MaxIdleAge > 0 {
+		fields = append(fields, "retire", n.Blueprint.MaxIdleAge.Milliseconds())
+	}
+	if n.Depth > 0 {
+		fields = append(fields, "depth", n.Depth)
+	}
+	return fields
 }
 
 // CreateResource makes a pending resource for the claimed lease, notes it there and finishes the lease's update, all in one

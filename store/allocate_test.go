@@ -41,7 +41,7 @@ func TestCreateResource(t *testing.T) {
 	visible := at(now + DefaultVisibility)
 	e.wantChanges(before, written("lease:l1", version+1, now), expect{
 		"blueprint:lab:held: l1": "member", "lease:l1 reserved": bp,
-		"resource:r1 rev": "1", "resource:r1 retire": "",
+		"resource:r1 rev":    "1",
 		"resource:r1 schema": "1", "resource:r1 id": "r1", "resource:r1 name": "one", "resource:r1 type": "host",
 		"resource:r1 status": "pending", "resource:r1 blueprint": bp, "resource:r1 attributes": `{"os":"linux"}`,
 		"resource:r1 capacity": "2", "resource:r1 slots": `["s1","s2"]`, "resource:r1 until": at(time.Hour), "resource:r1 facts": "facts",

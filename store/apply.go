@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -138,6 +139,8 @@ type ResourceStep struct {
 	Cascade string
 	// Unleased refuses the step when a lease has a place on the resource.
 	Unleased bool
+	// SubLease is the id of the lease that the resource is going to stand on; nil changes nothing.
+	SubLease *string
 	// KeepIdle refuses the step when the blueprint would have fewer idle resources without this one; 0 = no matter.
 	KeepIdle int
 	// Rev is the blueprint's revision by which the resource has been read, and RetireAfter how long it may be idle by that; a pointer
@@ -196,10 +199,11 @@ type stepJSON struct {
 	Quota      int    `json:"quota,omitempty"`
 	Approved   bool   `json:"approved,omitempty"`
 
-	Cascade  *cascadeJSON `json:"cascade,omitempty"`
-	Unleased bool         `json:"unleased,omitempty"`
-	KeepIdle int          `json:"keep_idle,omitempty"`
-	Refill   bool         `json:"refill,omitempty"`
+	Cascade    *cascadeJSON `json:"cascade,omitempty"`
+	SubRelease *cascadeJSON `json:"sub_release,omitempty"`
+	Unleased   bool         `json:"unleased,omitempty"`
+	KeepIdle   int          `json:"keep_idle,omitempty"`
+	Refill     bool         `json:"refill,omitempty"`
 
 	Lease     string   `json:"lease,omitempty"`
 	Blueprint string   `json:"blueprint,omitempty"`
@@ -289,6 +293,7 @@ func (s *Store) ApplyLease(ctx context.Context, c *Claim, st LeaseStep) (Applied
 	if st.Acquire != nil {
 		set["resource"], set["blueprint"], set["slots"] = st.Acquire.Resource, st.Acquire.Blueprint, encodeList(st.Acquire.Slots)
 		set["allocation"], set["reason"], set["considered"], set["reclaiming"] = "", "", "", ""
+		set["failed"] = ""
 	}
 	if st.Requeue {
 		set["resource"], set["blueprint"], set["slots"], set["acquired"] = "", "", "", ""
@@ -311,6 +316,10 @@ func (s *Store) ApplyLease(ctx context.Context, c *Claim, st LeaseStep) (Applied
 			j.GatedShape = gatedShapeOf(c.Lease.Request(), names)
 		}
 	}
+	ends := slices.Contains(st.Path, model.LeaseReleased) || slices.Contains(st.Path, model.LeaseBroken)
+	if ends && c.Lease.Work.ForResource != "" {
+		j.SubRelease = s.ownRelease(model.KindResource, "the lease that it stands on has ended")
+	}
 	return s.apply(ctx, "apply lease", applyLeaseScript, c, j)
 }
 
@@ -331,6 +340,9 @@ func (s *Store) ApplyResource(ctx context.Context, c *Claim, st ResourceStep) (A
 	if st.Facts != nil {
 		set["facts"] = *st.Facts
 	}
+	if st.SubLease != nil {
+		set["sublease"] = *st.SubLease
+	}
 	if st.Rev != nil {
 		set["rev"] = strconv.FormatInt(*st.Rev, 10)
 	}
@@ -342,20 +354,28 @@ func (s *Store) ApplyResource(ctx context.Context, c *Claim, st ResourceStep) (A
 	}
 	j := c.encode(st.Step, toStringsOf(st.Path), set)
 	j.Unleased, j.Refill, j.KeepIdle = st.Unleased, st.Refill, st.KeepIdle
+	if slices.Contains(st.Path, model.ResourceDestroyed) && c.Resource.Work.SubLease != "" {
+		j.SubRelease = s.ownRelease(model.KindLease, "the resource that stands on it is destroyed")
+	}
 	if st.Cascade != "" {
-		cmd := model.Command{
-			Name: model.CommandRelease, Author: model.SystemAuthor, Origin: model.Origin{Via: model.ViaWorker}, Reason: st.Cascade,
-		}
-		j.Cascade = &cascadeJSON{
-			States: commandable(model.KindLease), ID: model.NewID(), Text: sentText(cmd),
-			Rest: rest(sentRecord{Command: cmd.Name, Author: cmd.Author, Origin: cmd.Origin, Reason: cmd.Reason}),
-		}
+		j.Cascade = s.ownRelease(model.KindLease, st.Cascade)
 	}
 	applied, err := s.apply(ctx, "apply resource", applyResourceScript, c, j)
 	if err == nil && c.status == string(model.ResourceDestroyed) {
 		applied.Wake = append(applied.Wake, s.wakeMoreWaiters(ctx, c.Ref.Namespace, c.Resource.Type)...)
 	}
 	return applied, err
+}
+
+// ownRelease is a release that a script sends to objects of a kind on Drydock's own account.
+func (*Store) ownRelease(k model.Kind, reason string) *cascadeJSON {
+	cmd := model.Command{
+		Name: model.CommandRelease, Author: model.SystemAuthor, Origin: model.Origin{Via: model.ViaWorker}, Reason: reason,
+	}
+	return &cascadeJSON{
+		States: commandable(k), ID: model.NewID(), Text: sentText(cmd),
+		Rest: rest(sentRecord{Command: cmd.Name, Author: cmd.Author, Origin: cmd.Origin, Reason: cmd.Reason}),
+	}
 }
 
 func (s *Store) apply(ctx context.Context, op string, script *redis.Script, c *Claim, j stepJSON) (Applied, error) {

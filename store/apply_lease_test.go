@@ -88,7 +88,7 @@ func TestApplyLeaseAcquires(t *testing.T) {
 	before := e.dump()
 	a := e.applyLease(c, st)
 	e.wantChanges(before, written("lease:l1", version+1, 0), moved("leases", "l1", "pending", "active"), expect{
-		"lease:l1 acquired": at(0), "lease:l1 active": at(0),
+		"lease:l1 acquired": at(0), "lease:l1 active": at(0), "lease:l1 failed": "",
 		"lease:l1 resource": "r1", "lease:l1 blueprint": bp, "lease:l1 slots": `["s1","s2"]`,
 		"lease:l1 allocation": "", "lease:l1 reason": "", "lease:l1 considered": "", "lease:l1 reclaiming": "",
 		"resource:r1:leases l1": "0", "leases:by-resource:r1 l1": "0", "blueprint:lab:held: l1": "member", "blueprint:lab:idle r1": gone,

@@ -189,7 +189,7 @@ func TestApplyResourceBreaksBeforeItWasActive(t *testing.T) {
 	a := e.applyResource(c, ResourceStep{Path: []model.ResourceState{model.ResourceBroken}, Cascade: "broke"})
 	e.wantChanges(before, written("resource:r1", version+1, 0), moved("resources", "r1", "pending", "broken"), expect{
 		"waiting:host:shape:" + plain + " l1": at(0), "waiting:host:shapes " + plain: at(0),
-		"lease:l1 woken": "1", "wake lease:l1": visible,
+		"lease:l1 woken": "1", "lease:l1 failed": "1 " + at(0) + " lab", "wake lease:l1": visible,
 	}, event("resource:r1", "", "broken"))
 	e.wantRefs(a.Wake, "lease:l1")
 	e.wantVerified()

@@ -26,6 +26,7 @@ type blueprintRecord struct {
 	Limit     int             `json:"limit"`
 	MinIdle   int             `json:"min_idle,omitempty"`
 	MaxIdleMS int64           `json:"max_idle_ms,omitempty"`
+	On        *model.SubLease `json:"on,omitempty"`
 	Quota     int             `json:"quota,omitempty"`
 	Authorize model.Authorize `json:"authorize,omitzero"`
 	Enabled   bool            `json:"enabled"`
@@ -39,7 +40,7 @@ func decodeBlueprint(ns, name, record string) (*model.Blueprint, error) {
 	}
 	return &model.Blueprint{
 		Namespace: ns, Name: name, Kind: r.Kind, Type: r.Type, Limit: r.Limit,
-		MinIdle: r.MinIdle, MaxIdleAge: time.Duration(r.MaxIdleMS) * time.Millisecond, Quota: r.Quota, Authorize: r.Authorize,
+		MinIdle: r.MinIdle, MaxIdleAge: time.Duration(r.MaxIdleMS) * time.Millisecond, On: r.On, Quota: r.Quota, Authorize: r.Authorize,
 		Enabled: r.Enabled, Config: r.Config,
 		Rev: r.Rev, CreatedAt: millis(r.CreatedMS), UpdatedAt: millis(r.UpdatedMS),
 	}, nil
@@ -58,7 +59,7 @@ func (s *Store) PutBlueprint(ctx context.Context, bp *model.Blueprint) (stored *
 	}
 	record := blueprintRecord{
 		Kind: bp.Kind, Type: bp.Type, Limit: bp.Limit, MinIdle: bp.MinIdle, MaxIdleMS: bp.MaxIdleAge.Milliseconds(),
-		Quota: bp.Quota, Authorize: bp.Authorize, Enabled: bp.Enabled, Config: config,
+		On: bp.On, Quota: bp.Quota, Authorize: bp.Authorize, Enabled: bp.Enabled, Config: config,
 	}
 	reply, err := s.write(ctx, "put blueprint", putBlueprintScript, []string{blueprintsKey(bp.Namespace)},
 		bp.Name, bp.Kind, bp.Type, model.NewID(), rest(record), schemaVersion, bp.MinIdle)

@@ -210,6 +210,10 @@ func calls(e *env, lease, resource *Claim) map[string]func(ctx context.Context) 
 		"ApplyBlueprint": func(ctx context.Context) error {
 			return one(e.ApplyBlueprint(ctx, &Claim{Ref: model.BlueprintRef(e.ns, bp)}, BlueprintStep{}))
 		},
+		"CreateSubLease": func(ctx context.Context) error {
+			res := &model.Resource{Ref: resource.Ref, Work: model.ResourceWork{SubLease: "l8"}}
+			return one(e.CreateSubLease(ctx, res, model.NewLease{Type: "host"}))
+		},
 		"IdleCount": func(ctx context.Context) error { _, _, err := e.IdleCount(ctx, e.ns, bp); return err },
 		"TellResources": func(ctx context.Context) error {
 			_, _, err := e.TellResources(ctx, model.BlueprintRef(e.ns, bp), 1, "")

@@ -95,6 +95,7 @@ func decodeLease(ns string, f map[string]string) (*model.Lease, error) {
 	if err := checkSchema(f); err != nil {
 		return nil, fmt.Errorf("lease %s: %w", f["id"], err)
 	}
+	var failedMS int64
 	l := &model.Lease{
 		Ref:  model.LeaseRef(ns, f["id"]),
 		Type: f["type"], Status: model.LeaseState(f["status"]), Releasing: positive(f["releases"]),
@@ -103,9 +104,13 @@ func decodeLease(ns string, f map[string]string) (*model.Lease, error) {
 		Until:     parseMillis(f["until"]),
 		CreatedAt: parseMillis(f["created"]), AcquiredAt: parseMillis(f["acquired"]), ActivatedAt: parseMillis(f["active"]),
 		ReleasedAt: parseMillis(f["released"]), DestroyedAt: parseMillis(f["destroyed"]), UpdatedAt: parseMillis(f["updated"]),
-		Work: model.LeaseWork{Work: decodeWork(f), Shape: f["shape"], Allocation: f["allocation"], Gates: decodeList(f["gates"]), Reason: f["reason"]},
+		Work: model.LeaseWork{Work: decodeWork(f), Shape: f["shape"], ForResource: f["for_resource"], Allocation: f["allocation"], Gates: decodeList(f["gates"]), Reason: f["reason"]},
 	}
 	l.Work.Reclaiming, l.Work.ReclaimCommand, _ = strings.Cut(f["reclaiming"], " ")
+	if n, err := fmt.Sscan(f["failed"], &l.Work.Failed.Count, &failedMS, &l.Work.Failed.Blueprint); n == 3 && err == nil {
+		l.Work.Failed.At = millis(failedMS)
+	}
+	l.Work.Depth, _ = strconv.Atoi(f["depth"])
 	l.Priority, _ = strconv.Atoi(f["priority"])
 	l.Fence, _ = strconv.ParseInt(f["fence"], 10, 64)
 	l.Work.Order, _ = strconv.ParseFloat(f["order"], 64)
@@ -135,6 +140,8 @@ func decodeResource(ns string, f map[string]string, leases []string) (*model.Res
 		Work: model.ResourceWork{Work: decodeWork(f), ForLease: f["for_lease"], Facts: f["facts"]},
 	}
 	r.Capacity, _ = strconv.Atoi(f["capacity"])
+	r.Work.SubLease = f["sublease"]
+	r.Work.Depth, _ = strconv.Atoi(f["depth"])
 	r.Work.Rev, _ = strconv.ParseInt(f["rev"], 10, 64)
 	if ms, err := strconv.ParseInt(f["retire"], 10, 64); err == nil {
 		r.Work.Retires, r.Work.RetireAfter = true, time.Duration(ms)*time.Millisecond

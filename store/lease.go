@@ -13,6 +13,18 @@ import (
 // key changes nothing and returns what the first call made; a repeated id is the same call, sent again. Errors:
 // [model.ErrorMismatch] when the key belongs to another request, [model.ErrorUnavailable], [model.ErrorUnknown].
 func (s *Store) CreateLease(ctx context.Context, ns, id string, n model.NewLease, idem model.Idempotency) (model.Created, error) {
+	return s.createLease(ctx, ns, id, n, idem, "", 0)
+}
+
+// CreateSubLease queues the lease that a pending resource waits to stand on. Its id has been stored with the resource. Errors:
+// [model.ErrStaleWriter] when the resource does not wait for it (any more), [model.ErrorUnavailable], [model.ErrorUnknown].
+func (s *Store) CreateSubLease(ctx context.Context, res *model.Resource, n model.NewLease) (model.Created, error) {
+	return s.createLease(ctx, res.Namespace, res.Work.SubLease, n, model.Idempotency{}, res.ID, res.Work.Depth+1)
+}
+
+func (s *Store) createLease(
+	ctx context.Context, ns, id string, n model.NewLease, idem model.Idempotency, forResource string, depth int,
+) (model.Created, error) {
 	if err := s.announce(ctx, ns); err != nil {
 		return model.Created{}, err
 	}
@@ -20,7 +32,7 @@ func (s *Store) CreateLease(ctx context.Context, ns, id string, n model.NewLease
 	shape := shapeOf(n.Attributes, n.Blueprints)
 	args := []any{
 		id, n.Type, shape, int64(n.Priority) * headStart.Milliseconds(), n.TTL.Milliseconds(),
-		n.Owner, string(n.Data), hashKey(idem.Key), idem.Fingerprint, idempotencyWindow.Milliseconds(),
+		n.Owner, string(n.Data), hashKey(idem.Key), idem.Fingerprint, idempotencyWindow.Milliseconds(), forResource,
 		"schema", schemaVersion, "id", id, "type", n.Type, "status", string(model.LeasePending), "owner", n.Owner,
 		"attributes", encodeMap(n.Attributes), "blueprints", encodeList(n.Blueprints), "priority", n.Priority,
 		"shape", shape, "version", 0, "fence", 0, "releases", 0,
@@ -28,13 +40,19 @@ func (s *Store) CreateLease(ctx context.Context, ns, id string, n model.NewLease
 	if !n.Until.IsZero() {
 		args = append(args, "until", n.Until.UnixMilli())
 	}
+	if forResource != "" {
+		args = append(args, "for_resource", forResource, "depth", depth)
+	}
 	reply, err := s.write(ctx, "create lease", createLeaseScript, []string{objectKey(ref)}, args...)
 	if err != nil {
 		return model.Created{}, err
 	}
 	code := toInt(reply[0])
-	if code == -1 {
+	switch code {
+	case -1:
 		return model.Created{}, errKeyReused
+	case -2:
+		return model.Created{}, model.ErrStaleWriter
 	}
 	lease, err := shownLease(ns, reply[2])
 	return model.Created{

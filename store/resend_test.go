@@ -257,8 +257,9 @@ func TestResentScripts(t *testing.T) {
 	}
 	e.deleteBlueprint(bp)
 	e.sparesAndTold()
-	_, _, _, err = e.PutBlueprint(e.ctx, &model.Blueprint{Namespace: e.ns, Name: bp, Kind: "pool", Type: "host", Authorize: model.Authorize{Request: true}})
-	e.must(err)
+	e.must(errOf4(e.PutBlueprint(e.ctx, &model.Blueprint{
+		Namespace: e.ns, Name: bp, Kind: "pool", Type: "host", Authorize: model.Authorize{Request: true},
+	})))
 	for _, status := range model.AuthorizationStatuses() {
 		_, _, err := e.Authorize(e.ctx, model.Authorization{Namespace: e.ns, Blueprint: bp, Owner: "ada", Status: status})
 		e.must(err)
@@ -277,6 +278,8 @@ func TestResentScripts(t *testing.T) {
 		}
 	}
 }
+
+func errOf4(_ *model.Blueprint, _ bool, _ []model.Ref, err error) error { return err }
 
 // sparesAndTold has a blueprint of its own make a spare and tell it of a new declaration.
 func (e *env) sparesAndTold() {

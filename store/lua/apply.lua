@@ -77,6 +77,17 @@ local function advance(key, plural, id, step, state)
   end
 end
 
+-- order sends a release on Drydock's own account, unless the object takes none or one is waiting already.
+local function order(member, release)
+  local o = read(member_key(member), 'status', 'releases')
+  if o.status == '' or not string.find(release.states, ',' .. o.status .. ',', 1, true) then return end
+  if (tonumber(o.releases) or 0) == 0 then
+    push(member, release.id, release.rest, 'release', release.text, true)
+    if string.sub(member, 1, 9) == 'resource:' then refree(string.sub(member, 10)) end
+    tell(member, 'command-sent', o.status)
+  end
+end
+
 -- make stores a resource that is about to be made. The caller has checked that it may be: fields are the names and values of the
 -- resource from the given argument on.
 local function make(id, rtype, step, first, text)

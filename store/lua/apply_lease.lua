@@ -9,7 +9,7 @@
 local id, step = ARGV[3], cjson.decode(ARGV[4])
 local key, member = KEYS[1], 'lease:' .. id
 local o = read(key, 'status', 'writer', 'version', 'type', 'shape', 'order', 'resource', 'slots', 'allocation',
-  'blueprint', 'owner', 'gates', 'gated_shape', 'reserved')
+  'blueprint', 'owner', 'gates', 'gated_shape', 'reserved', 'for_resource')
 local code, state = guard(o, step, key)
 if code == 'repeat' then return {code, step.finish and finish(key, member, step.finish) or ''} end
 if code ~= 'ok' then return {code, ''} end
@@ -104,6 +104,12 @@ if leaves and redis.call('ZREM', P .. 'resource:' .. o.resource .. ':leases', id
   elseif empty then
     owe('resource:' .. o.resource)
   end
+end
+-- The resource that stands on it becomes active with it and goes with it, and it is looked at again when that is done.
+if o.for_resource ~= '' and state ~= step.from then
+  local above = 'resource:' .. o.for_resource
+  if step.sub_release then order(above, step.sub_release) end
+  if redis.call('EXISTS', P .. above) == 1 and redis.call('HGET', P .. above, 'status') ~= 'destroyed' then owe(above) end
 end
 tell(member, step.log and step.log[#step.log].e or '', state)
 return {'ok', step.finish and finish(key, member, step.finish) or '', unpack(woken)}

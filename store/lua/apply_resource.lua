@@ -8,7 +8,7 @@
 -- Writes only after all checks pass.
 local id, step = ARGV[3], cjson.decode(ARGV[4])
 local key, member = KEYS[1], 'resource:' .. id
-local o = read(key, 'status', 'writer', 'version', 'type', 'blueprint', 'slots', 'for_lease', 'retire')
+local o = read(key, 'status', 'writer', 'version', 'type', 'blueprint', 'slots', 'for_lease', 'sublease')
 local code, state = guard(o, step, key)
 if code == 'repeat' then return {code, step.finish and finish(key, member, step.finish) or ''} end
 if code ~= 'ok' then return {code, ''} end
@@ -31,8 +31,13 @@ if step.cascade then
   end
 end
 if step.from == 'pending' and state ~= 'pending' and o.for_lease ~= '' then
-  local l = read(P .. 'lease:' .. o.for_lease, 'status', 'type', 'shape', 'gated_shape', 'order', 'allocation')
+  local l = read(P .. 'lease:' .. o.for_lease, 'status', 'type', 'shape', 'gated_shape', 'order', 'allocation', 'failed')
   if l.status == 'pending' and l.allocation == id then
+    -- One that broke will likely break again: the lease takes its time before it has the same blueprint make another.
+    if step.path[1] == 'broken' then
+      local count = tonumber(string.match(l.failed, '^%d+')) or 0
+      redis.call('HSET', P .. 'lease:' .. o.for_lease, 'failed', int(count + 1) .. ' ' .. int(NOW) .. ' ' .. o.blueprint)
+    end
     compete(o.for_lease, l.type, shape_of(l), l.order)
     owe('lease:' .. o.for_lease)
   end
@@ -49,6 +54,11 @@ if state == 'destroyed' then
   free_slots(member, o.slots)
   redis.call('ZREM', siblings .. ':resources', id)
   tend(o.blueprint)
+  -- What it stood on is given back after its own clean-up and not before.
+  if o.sublease ~= '' and redis.call('EXISTS', P .. 'lease:' .. o.sublease) == 1 then
+    order('lease:' .. o.sublease, step.sub_release)
+    if redis.call('HGET', P .. 'lease:' .. o.sublease, 'status') ~= 'destroyed' then owe('lease:' .. o.sublease) end
+  end
   wake_heads(o.type, 0)
 end
 tell(member, step.log and step.log[#step.log].e or '', state)

@@ -2,10 +2,12 @@
 -- KEYS[1] -> lease:<id>
 -- ARGV[3] -> id   ARGV[4] -> type   ARGV[5] -> shape   ARGV[6] -> priority head start in ms   ARGV[7] -> ttl in ms, 0 = none
 -- ARGV[8] -> owner   ARGV[9] -> data   ARGV[10] -> idempotency key, '' = none   ARGV[11] -> its fingerprint
--- ARGV[12] -> how long the key is remembered, ms   ARGV[13:] -> fields and values of the lease
+-- ARGV[12] -> how long the key is remembered, ms   ARGV[13] -> id of the resource that will stand on it, '' = none
+-- ARGV[14:] -> fields and values of the lease
 -- Derived: leases, leases:pending, leases:by-type:<type>, leases:by-owner:<owner>, waiting:<type>…, idem:<key>, wake, events.
 -- Returns {code, answer, the lease as show() has it, woken…}: code 1 created, 0 another request with the key was before,
--- -1 the key belongs to another request. Writes only after all checks pass. The same id changes nothing and gets the first answer.
+-- -1 the key belongs to another request,
+-- -2 the resource does not wait for it. Writes only after all checks pass. The same id changes nothing and gets the first answer.
 local id, rtype, shape, owner, idem = ARGV[3], ARGV[4], ARGV[5], ARGV[8], ARGV[10]
 local member = 'lease:' .. id
 if idem ~= '' then
@@ -20,13 +22,18 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
   return {1, '', show(member), unpack(woken)}
 end
 
+if ARGV[13] ~= '' then
+  local r = read(P .. 'resource:' .. ARGV[13], 'status', 'sublease')
+  if r.status ~= 'pending' or r.sublease ~= id then return {-2, '', {}} end
+end
+
 local order = int(NOW - tonumber(ARGV[6]))
 local fields = {'created', int(NOW), 'updated', int(NOW), 'order', order}
 if ARGV[7] ~= '0' then
   fields[#fields + 1] = 'until'
   fields[#fields + 1] = int(NOW + tonumber(ARGV[7]))
 end
-for i = 13, #ARGV do fields[#fields + 1] = ARGV[i] end
+for i = 14, #ARGV do fields[#fields + 1] = ARGV[i] end
 redis.call('HSET', KEYS[1], unpack(fields))
 if ARGV[9] ~= '' then redis.call('SET', KEYS[1] .. ':data', ARGV[9]) end
 redis.call('ZADD', P .. 'leases', 0, id)
