@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"slices"
@@ -99,7 +100,7 @@ func TestEveryRouteSaysWhatItAsksFor(t *testing.T) {
 	}
 }
 
-// statusFor says what the matrix expects: the status of a refusal, or 0 when the request is let through.
+// refusal says what the matrix expects: the status of a refusal, or 0 when the request is let through.
 func refusal(n need, role auth.Role, own, inNamespace, everywhere bool) int {
 	switch {
 	case n.role == "":
@@ -328,9 +329,7 @@ func accessTable() string {
 		editing: "holder of the lease, operator", operating: "operator", operatingAll: "operator of all namespaces", administering: "admin",
 	}
 	entries := map[string]need{"GET /asynqmon/": viewingAll, "POST, DELETE /asynqmon/": operatingAll}
-	for route, n := range access {
-		entries[route] = n
-	}
+	maps.Copy(entries, access)
 	var rows []string
 	for route, n := range entries {
 		method, path, _ := strings.Cut(route, " /")

@@ -16,10 +16,10 @@ import (
 )
 
 // The headers of draft-ietf-httpapi-ratelimit-headers-10, not yet an RFC. They are structured fields: a policy's name, its quota q in a
-// window of w seconds, what remains of it, and in how many seconds t it is whole again.
+// window of w seconds, what remains of it, and in how many seconds t it is whole again. The case is what net/http makes of RateLimit.
 const (
-	headerRateLimit       = "RateLimit"
-	headerRateLimitPolicy = "RateLimit-Policy"
+	headerRateLimit       = "Ratelimit"
+	headerRateLimitPolicy = "Ratelimit-Policy"
 )
 
 // limiter counts the requests of each caller: a bucket that holds burst requests and is filled with rate per second.

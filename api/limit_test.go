@@ -27,18 +27,18 @@ func TestRateLimitIsPerToken(t *testing.T) {
 	ada, eve := bearer("ada.viewer.default"), bearer("eve.viewer.default")
 	for i, want := range []string{`"token";r=2;t=2`, `"token";r=1;t=4`, `"token";r=0;t=6`} {
 		got := ask(ada)
-		if h := got.header; got.status != 200 || h.Get("RateLimit") != want || h.Get("RateLimit-Policy") != `"token";q=3;w=6` || h.Get("Retry-After") != "" {
+		if h := got.header; got.status != 200 || h.Get(headerRateLimit) != want || h.Get(headerRateLimitPolicy) != `"token";q=3;w=6` || h.Get("Retry-After") != "" {
 			t.Errorf("request %d = %d %v", i+1, got.status, h)
 		}
 	}
 	got := ask(ada)
-	if p := got.problem(t); got.status != 429 || p.Code != "rate_limited" || got.header.Get("Retry-After") != "2" || got.header.Get("RateLimit") != `"token";r=0;t=6` {
+	if p := got.problem(t); got.status != 429 || p.Code != "rate_limited" || got.header.Get("Retry-After") != "2" || got.header.Get(headerRateLimit) != `"token";r=0;t=6` {
 		t.Errorf("the fourth = %d %s %v", got.status, got.body, got.header)
 	}
 	if got := ask(eve); got.status != 200 {
 		t.Errorf("another token = %d", got.status)
 	}
-	if got := a.do(http.MethodGet, "/healthz", "", ada); got.status != 200 || got.header.Get("RateLimit") != "" {
+	if got := a.do(http.MethodGet, "/healthz", "", ada); got.status != 200 || got.header.Get(headerRateLimit) != "" {
 		t.Errorf("/healthz = %d %v", got.status, got.header)
 	}
 	c.advance(2 * time.Second)
@@ -46,7 +46,7 @@ func TestRateLimitIsPerToken(t *testing.T) {
 		t.Errorf("after Retry-After = %d", got.status)
 	}
 	for range 3 {
-		if got := ask(bearer("unknown.x")); got.status != 401 || got.header.Get("RateLimit-Policy") != `"address";q=3;w=6` {
+		if got := ask(bearer("unknown.x")); got.status != 401 || got.header.Get(headerRateLimitPolicy) != `"address";q=3;w=6` {
 			t.Errorf("unknown = %d %v", got.status, got.header)
 		}
 	}

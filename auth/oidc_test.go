@@ -10,6 +10,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -88,9 +89,7 @@ func part(v any) string {
 // sign makes a JWT with the claims that a good one has, and those given.
 func (i *testIssuer) sign(key string, extra claims) string {
 	all := claims{"iss": i.URL, "aud": "drydock", "sub": "u1", "iat": testNow.Unix(), "exp": testNow.Add(time.Hour).Unix()}
-	for name, v := range extra {
-		all[name] = v
-	}
+	maps.Copy(all, extra)
 	text := part(claims{"alg": "RS256", "kid": key}) + "." + part(all)
 	sum := sha256.Sum256([]byte(text))
 	i.mu.Lock()
