@@ -81,6 +81,26 @@ func TestTokenOfTheFileLetsItsHolderIn(t *testing.T) {
 	}
 }
 
+// TestHashOfAPasswordLetsNobodyIn: a plain hash is no protection for what people think of, so it must be a token of ours.
+func TestHashOfAPasswordLetsNobodyIn(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "tokens.yaml")
+	password := TokenPrefix + "hunter2"
+	hash := HashToken(password)
+	_, e := entryFor(t, "ci", RoleViewer, time.Time{}, "default")
+	e.SHA256 = hex.EncodeToString(hash[:])
+	if err := EditEntries(path, add(e)); err != nil {
+		t.Fatal(err)
+	}
+	f, err := OpenTokenFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id, err := f.Authenticate(t.Context(), password); !errors.Is(err, errUnknown) {
+		t.Errorf("the password let in %v, %v", id, err)
+	}
+}
+
 // TestFileHoldsNoToken: only the hash, whoever reads the file.
 func TestFileHoldsNoToken(t *testing.T) {
 	t.Parallel()
