@@ -17,7 +17,10 @@ var homePage = template.Must(template.New("home").Parse(homeHTML))
 // home serves a page for people who open the address in a browser: GET /.
 func (s *Server) home(c echo.Context) error {
 	var b bytes.Buffer
-	page := struct{ Base, Asynqmon string }{Base: c.Scheme() + "://" + c.Request().Host}
+	page := struct {
+		Base, Asynqmon string
+		Token          bool
+	}{Base: c.Scheme() + "://" + c.Request().Host, Token: s.cfg.Auth != nil}
 	if s.cfg.Asynqmon != nil {
 		page.Asynqmon = s.cfg.AsynqmonRoot + "/"
 	}

@@ -25,8 +25,13 @@ func idempotency(c echo.Context, namespace string, body []byte) (model.Idempoten
 		return model.Idempotency{}, model.Invalid(wire.HeaderIdempotencyKey,
 			"must be one key of 1 to %d printable ASCII characters", maxIdempotencyKey)
 	}
+	key := keys[0]
+	if who := identity(c); who != nil {
+		// A key is its sender's alone: nobody gets another's answer, and nobody can spend a key that another is going to use.
+		key = fingerprint(string(who.Kind), who.Name, key)
+	}
 	return model.Idempotency{
-		Key:         keys[0],
+		Key:         key,
 		Fingerprint: fingerprint(c.Request().Method, c.Request().URL.Path, namespace, string(body)),
 	}, nil
 }

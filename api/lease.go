@@ -33,6 +33,9 @@ func (s *Server) createLease(c echo.Context) error {
 	if err := decode(body, &asked); err != nil {
 		return err
 	}
+	if asked.Owner, err = owner(c, q.namespace, asked.Owner); err != nil {
+		return err
+	}
 	id := model.NewID()
 	n, err := asked.Model(s.cfg.Now())
 	if err == nil {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -49,11 +50,14 @@ func (s *Server) use() {
 			ReferrerPolicy:     "same-origin",
 		}),
 		s.setDeadlines,
-		sameOrigin(http.NewCrossOriginProtection()),
+		s.cors(),
+		s.sameOrigin(),
 		drainTooLarge,
 		middleware.BodyLimit(maxBody),
 		noStore,
+		compress(),
 		s.timeout(),
+		s.authorize,
 	)
 }
 
@@ -138,6 +142,7 @@ func (s *Server) observe(c echo.Context, v middleware.RequestLoggerValues) error
 		slog.Duration("latency", v.Latency),
 		slog.Int64("bytes", v.ResponseSize),
 		slog.String("address", v.RemoteIP),
+		slog.String("user", userOf(c)),
 		slog.String("user_agent", plainText(v.UserAgent, maxUserAgent)),
 	}
 	switch kind, _, field := explain(v.Error); {
@@ -152,6 +157,48 @@ func (s *Server) observe(c echo.Context, v middleware.RequestLoggerValues) error
 	}
 	s.cfg.Log.LogAttrs(context.WithoutCancel(c.Request().Context()), level, "request", attrs...)
 	return nil
+}
+
+// userOf names who sent a request, for a log line; "" when nobody was asked or nobody is known.
+func userOf(c echo.Context) string {
+	who := identity(c)
+	if who == nil {
+		return ""
+	}
+	return clip(who.Name + " (" + string(who.Kind) + " " + who.ID + ")")
+}
+
+// cors lets pages of other sites call the API, if some are named. They show a token as programs do: what a browser sends by itself,
+// such as a password that it remembers, is not let in from there.
+func (s *Server) cors() echo.MiddlewareFunc {
+	return middleware.CORSWithConfig(middleware.CORSConfig{
+		Skipper: func(c echo.Context) bool { return len(s.cfg.CORSOrigins) == 0 || !isV1(c) },
+		// As they are written: Echo would take some characters for patterns.
+		AllowOriginFunc: func(origin string) (bool, error) { return slices.Contains(s.cfg.CORSOrigins, origin), nil },
+		AllowMethods:    []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete},
+		AllowHeaders: []string{
+			echo.HeaderAuthorization, echo.HeaderContentType, wire.HeaderIdempotencyKey, wire.HeaderAuthor, wire.HeaderVia, wire.HeaderRequestID,
+			"Last-Event-ID",
+		},
+		ExposeHeaders: []string{
+			echo.HeaderLocation, echo.HeaderRetryAfter, wire.HeaderIdempotencyReplayed, wire.HeaderRequestID, headerRateLimit, headerRateLimitPolicy,
+		},
+		MaxAge: int((10 * time.Minute).Seconds()),
+	})
+}
+
+// minCompressed is the smallest answer that is compressed. Less would fit into one packet anyway.
+const minCompressed = 1400
+
+// compress compresses what is long and is sent at once: not event streams, whose events must not wait for more, and neither metrics,
+// which see to it themselves, nor the dashboard.
+func compress() echo.MiddlewareFunc {
+	return middleware.GzipWithConfig(middleware.GzipConfig{
+		Skipper: func(c echo.Context) bool {
+			return !isV1(c) && c.Path() != "/openapi.json" || strings.HasSuffix(c.Path(), "/events")
+		},
+		MinLength: minCompressed,
+	})
 }
 
 // clip shortens what a caller sent, for a log line.
@@ -198,7 +245,13 @@ func tookTooLong(method string, cause error) error {
 
 // sameOrigin refuses what a browser sends on behalf of another site's page. Since bodies with the content type of a form are
 // read as JSON, any page could otherwise send commands to a Drydock that its visitor can reach. Programs are not affected.
-func sameOrigin(protection *http.CrossOriginProtection) echo.MiddlewareFunc {
+func (s *Server) sameOrigin() echo.MiddlewareFunc {
+	protection := http.NewCrossOriginProtection()
+	for _, origin := range s.cfg.CORSOrigins {
+		if err := protection.AddTrustedOrigin(origin); err != nil {
+			panic("api.New: " + err.Error())
+		}
+	}
 	return func(next echo.HandlerFunc) echo.HandlerFunc {
 		return func(c echo.Context) error {
 			if err := protection.Check(c.Request()); err != nil {

@@ -147,3 +147,56 @@ func TestNewWantsItsParts(t *testing.T) {
 	}()
 	New(Config{})
 }
+
+func TestOtherSitesMayCallOnlyIfTheyAreNamed(t *testing.T) {
+	t.Parallel()
+	const site = "https://console.example.com"
+	release := "/v1/leases/" + leaseID + "/release"
+	tests := []struct {
+		name, origin string
+		named        []string
+		status       int
+		allowed      string
+	}{
+		{"none is named", site, nil, 403, ""},
+		{"it is named", site, []string{site}, 202, site},
+		{"another is named", "https://other.example.com", []string{site}, 403, ""},
+		{"a pattern is none", "https://other.example.com", []string{"https://*.example.com"}, 403, ""},
+	}
+	for _, test := range tests {
+		var cmd model.Command
+		a := newAPI(t, &fakeStore{send: sending(&cmd)}, func(c *Config) { c.CORSOrigins = test.named })
+		got := a.do(http.MethodPost, release, "", "Origin: "+test.origin, "Sec-Fetch-Site: cross-site")
+		if allowed := got.header.Get("Access-Control-Allow-Origin"); got.status != test.status || allowed != test.allowed {
+			t.Errorf("%s: POST = %d, allowed %q", test.name, got.status, allowed)
+		}
+		preflight := a.do(http.MethodOptions, release, "", "Origin: "+test.origin, "Access-Control-Request-Method: POST")
+		h := preflight.header
+		if h.Get("Access-Control-Allow-Origin") != test.allowed || h.Get("Access-Control-Allow-Credentials") != "" {
+			t.Errorf("%s: preflight = %d %v", test.name, preflight.status, h)
+		}
+		if test.allowed != "" && !strings.Contains(h.Get("Access-Control-Allow-Headers"), "Authorization") {
+			t.Errorf("%s: preflight allows %q", test.name, h.Get("Access-Control-Allow-Headers"))
+		}
+	}
+}
+
+func TestLongAnswersAreCompressedForThoseWhoCan(t *testing.T) {
+	t.Parallel()
+	a := newAPI(t, &fakeStore{blueprints: someBlueprints})
+	for path, want := range map[string]string{"/openapi.json": "gzip", "/v1/blueprints": "", "/v1/leases?x=1": ""} {
+		got := a.do(http.MethodGet, path, "", "Accept-Encoding: gzip")
+		if encoding := got.header.Get("Content-Encoding"); encoding != want || !strings.Contains(got.header.Get("Vary"), "Accept-Encoding") {
+			t.Errorf("%s: %v", path, got.header)
+		}
+		if plain := a.do(http.MethodGet, path, "", "Accept-Encoding: identity"); plain.header.Get("Content-Encoding") != "" || plain.body[0] != '{' {
+			t.Errorf("%s for others: %v", path, plain.header)
+		}
+	}
+	// Those that compress themselves, or have no need to.
+	for _, path := range []string{"/metrics", "/healthz"} {
+		if got := a.do(http.MethodGet, path, "", "Accept-Encoding: gzip"); len(got.header.Values("Content-Encoding")) > 1 {
+			t.Errorf("%s is compressed twice: %v", path, got.header)
+		}
+	}
+}

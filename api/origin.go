@@ -1,6 +1,8 @@
 package api
 
 import (
+	"net"
+	"net/netip"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -17,15 +19,21 @@ const (
 	maxUserAgent = 256
 )
 
-// anonymous is the author of commands whose sender does not say who he is.
-const anonymous = "anonymous"
-
-// author returns who sends a command, by his own word.
+// author returns who sends a command: the identity of the request or, when the server asks nobody, whom the caller says. A caller with
+// an identity who says that he is somebody else is refused, since he would not find his command under that name.
 func author(c echo.Context) (string, error) {
 	name := strings.TrimSpace(c.Request().Header.Get(wire.HeaderAuthor))
+	if who := identity(c); who != nil {
+		if name != "" && name != who.Name {
+			return "", &model.Error{
+				Kind: model.ErrorForbidden, Field: wire.HeaderAuthor, Message: "the token says " + model.Quote(who.Name) + "; leave the header out",
+			}
+		}
+		return who.Name, nil
+	}
 	switch name {
 	case "":
-		return anonymous, nil
+		return model.AnonymousAuthor, nil
 	case model.SystemAuthor:
 		return "", model.Invalid(wire.HeaderAuthor, "%q is the name of Drydock itself", name)
 	}
@@ -45,6 +53,20 @@ func origin(c echo.Context) model.Origin {
 		UserAgent: plainText(c.Request().UserAgent(), maxUserAgent),
 		RequestID: requestID(c),
 	}
+}
+
+// addressOf returns what finds the address of a request's sender. X-Forwarded-For is what the caller says about himself, unless a
+// proxy that we trust has said it: of its list the last address counts that is not a trusted proxy's.
+func addressOf(proxies []netip.Prefix) echo.IPExtractor {
+	if len(proxies) == 0 {
+		return echo.ExtractIPDirect()
+	}
+	trusted := []echo.TrustOption{echo.TrustLoopback(false), echo.TrustLinkLocal(false), echo.TrustPrivateNet(false)}
+	for _, p := range proxies {
+		p = p.Masked()
+		trusted = append(trusted, echo.TrustIPRange(&net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}))
+	}
+	return echo.ExtractIPFromXFFHeader(trusted...)
 }
 
 // plainText makes a caller's text fit to be stored and shown: one line of valid UTF-8, at most limit bytes. What cannot be shown,

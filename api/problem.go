@@ -18,6 +18,8 @@ const (
 	errorTooLarge  model.ErrorKind = "too_large"
 	errorMediaType model.ErrorKind = "unsupported_media_type"
 	errorTimeout   model.ErrorKind = "timeout"
+
+	errorRateLimited model.ErrorKind = "rate_limited"
 )
 
 // problemClass is how HTTP says an error of one kind.
@@ -30,20 +32,22 @@ type problemClass struct {
 
 // problems is the one table from error kinds to statuses.
 var problems = map[model.ErrorKind]problemClass{
-	model.ErrorMalformed:   {http.StatusBadRequest, "The request cannot be read", false},
-	model.ErrorForbidden:   {http.StatusForbidden, "The request is not allowed", false},
-	model.ErrorNotFound:    {http.StatusNotFound, "There is no such thing", false},
-	errorMethod:            {http.StatusMethodNotAllowed, "The path does not take this method", false},
-	errorTimeout:           {http.StatusRequestTimeout, "The request came too slowly", false},
-	model.ErrorConflict:    {http.StatusConflict, "The state does not allow it", false},
-	errorTooLarge:          {http.StatusRequestEntityTooLarge, "The request is too large", false},
-	errorMediaType:         {http.StatusUnsupportedMediaType, "The content type is not supported", false},
-	model.ErrorInvalid:     {http.StatusUnprocessableEntity, "A field breaks a rule", false},
-	model.ErrorUnsatisfied: {http.StatusUnprocessableEntity, "No blueprint can ever satisfy this", false},
-	model.ErrorMismatch:    {http.StatusUnprocessableEntity, "The Idempotency-Key was used for another request", false},
-	model.ErrorInternal:    {http.StatusInternalServerError, "Something is wrong inside Drydock", false},
-	model.ErrorUnavailable: {http.StatusServiceUnavailable, "Not available right now", true},
-	model.ErrorUnknown:     {http.StatusServiceUnavailable, "The outcome is unknown", true},
+	model.ErrorMalformed:       {http.StatusBadRequest, "The request cannot be read", false},
+	model.ErrorUnauthenticated: {http.StatusUnauthorized, "Nobody knows who you are", false},
+	model.ErrorForbidden:       {http.StatusForbidden, "The request is not allowed", false},
+	model.ErrorNotFound:        {http.StatusNotFound, "There is no such thing", false},
+	errorMethod:                {http.StatusMethodNotAllowed, "The path does not take this method", false},
+	errorTimeout:               {http.StatusRequestTimeout, "The request came too slowly", false},
+	model.ErrorConflict:        {http.StatusConflict, "The state does not allow it", false},
+	errorTooLarge:              {http.StatusRequestEntityTooLarge, "The request is too large", false},
+	errorMediaType:             {http.StatusUnsupportedMediaType, "The content type is not supported", false},
+	errorRateLimited:           {http.StatusTooManyRequests, "There are too many requests", false}, // the limit says when to come again
+	model.ErrorInvalid:         {http.StatusUnprocessableEntity, "A field breaks a rule", false},
+	model.ErrorUnsatisfied:     {http.StatusUnprocessableEntity, "No blueprint can ever satisfy this", false},
+	model.ErrorMismatch:        {http.StatusUnprocessableEntity, "The Idempotency-Key was used for another request", false},
+	model.ErrorInternal:        {http.StatusInternalServerError, "Something is wrong inside Drydock", false},
+	model.ErrorUnavailable:     {http.StatusServiceUnavailable, "Not available right now", true},
+	model.ErrorUnknown:         {http.StatusServiceUnavailable, "The outcome is unknown", true},
 }
 
 // retryAfter is the Retry-After of problems that may pass, in seconds. A Redis restart takes about that long.

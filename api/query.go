@@ -22,9 +22,9 @@ type query struct {
 
 // readQuery reads the query string of a route that knows these parameters, and "namespace".
 func readQuery(c echo.Context, known ...string) (query, error) {
-	values, err := url.ParseQuery(c.Request().URL.RawQuery)
+	values, err := queryValues(c)
 	if err != nil {
-		return query{}, malformed("the query string cannot be read: %s", err)
+		return query{}, err
 	}
 	known = append(known, "namespace")
 	for _, name := range slices.Sorted(maps.Keys(values)) {
@@ -37,11 +37,20 @@ func readQuery(c echo.Context, known ...string) (query, error) {
 			delete(values, name)
 		}
 	}
-	q := query{values: values, namespace: wire.DefaultNamespace}
-	if values.Has("namespace") {
-		q.namespace = values.Get("namespace")
+	namespace, err := namespaceOf(values)
+	return query{values: values, namespace: namespace}, err
+}
+
+// namespaceOf returns the namespace that a query string asks for.
+func namespaceOf(values url.Values) (string, error) {
+	switch given := values["namespace"]; len(given) {
+	case 0:
+		return wire.DefaultNamespace, nil
+	case 1:
+		return given[0], model.CheckName("namespace", given[0])
+	default:
+		return "", model.Invalid("namespace", "comes more than once in the query")
 	}
-	return q, model.CheckName("namespace", q.namespace)
 }
 
 // suffix is what a link to an object needs behind its path.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/labstack/echo/v4"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"drydock/auth"
 )
 
 // Config says what a [Server] works with.
@@ -24,6 +27,19 @@ type Config struct {
 	Asynqmon http.Handler
 	// AsynqmonRoot is the path of the dashboard, without a slash at its end; default "/asynqmon".
 	AsynqmonRoot string
+
+	// Auth tells who sends a request; nil = nobody is asked, and everybody may do everything.
+	Auth auth.Authenticator
+	// OpenMetrics shows /metrics to everybody; default only to those who may read all namespaces.
+	OpenMetrics bool
+	// TrustedProxies are the networks of proxies whose X-Forwarded-For is believed; default none.
+	TrustedProxies []netip.Prefix
+	// RateLimit is how many requests per second a token may send, and an address that shows none; 0 = any number.
+	RateLimit float64
+	// RateBurst is how many it may send at once; default two seconds' worth.
+	RateBurst int
+	// CORSOrigins are the sites, such as "https://console.example.com", whose pages may call the API; default none but its own.
+	CORSOrigins []string
 
 	// Registry takes the API's metrics, and /metrics shows all that it holds; default a new one.
 	Registry *prometheus.Registry
@@ -53,6 +69,9 @@ type Server struct {
 	cfg     Config
 	echo    *echo.Echo
 	metrics *metrics
+	limiter *limiter
+	// needs are what the routes ask for, by method and path as registered.
+	needs map[string]need
 
 	draining atomic.Bool
 	waiters  atomic.Int64
@@ -75,12 +94,16 @@ func New(cfg Config) *Server {
 		cfg.Now = time.Now
 	}
 	s := &Server{cfg: cfg, echo: echo.New(), metrics: newMetrics(cfg.Registry), waitsEndC: make(chan struct{})}
+	s.limiter = newLimiter(cfg.RateLimit, cfg.RateBurst, cfg.Now)
 	s.endWaits = sync.OnceFunc(func() { close(s.waitsEndC) })
 	s.echo.HTTPErrorHandler = s.fail
-	// The peer's own address. A header such as X-Forwarded-For is what the caller says about himself.
-	s.echo.IPExtractor = echo.ExtractIPDirect()
+	s.echo.IPExtractor = addressOf(cfg.TrustedProxies)
 	s.use()
 	s.routes()
+	s.needs = map[string]need{}
+	for _, r := range s.echo.Routes() {
+		s.needs[r.Method+" "+r.Path] = s.needOf(r.Method, r.Path)
+	}
 	return s
 }
 

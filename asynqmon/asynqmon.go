@@ -1,8 +1,8 @@
 // Package asynqmon mounts Asynqmon, the dashboard of asynq, as an http.Handler. It shows the update tasks and their queues and can
 // pause, run and delete them. None of that can lose a command: tasks only wake workers, and the sweeper makes new ones.
 //
-// Asynqmon has no authentication of its own; whoever reaches the handler may use it. Its page links to web fonts on another site, so
-// a strict content security policy leaves it readable but plain.
+// Asynqmon has no authentication of its own: whoever reaches the handler may use it, so package api asks before it passes a request on.
+// Its page links to web fonts on another site, so a strict content security policy leaves it readable but plain.
 package asynqmon
 
 import (

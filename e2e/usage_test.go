@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"net"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -51,6 +52,22 @@ func TestUsage(t *testing.T) {
 		"port of the API":         {args: []string{"api", "--redis", nowhere, "--listen", taken.Addr().String()}, code: 2, says: []string{"--listen", taken.Addr().String(), "in use"}},
 		"port of dev":             {args: []string{"dev", "--data", t.TempDir(), "--listen", taken.Addr().String()}, code: 2, says: []string{"--listen", taken.Addr().String(), "in use"}},
 		"port of the worker":      {args: []string{"worker", "--redis", nowhere, "--listen", taken.Addr().String()}, code: 2, says: []string{"--listen", taken.Addr().String(), "in use"}},
+		"help of tokens":          {args: []string{"token", "create", "--help"}, says: []string{"--name", "--role", "DRYDOCK_TOKEN_FILE"}},
+		"unknown token command":   {args: []string{"token", "steal"}, code: 2, says: []string{`unknown command "steal"`}},
+		"token without a role":    {args: []string{"token", "create", "--name", "ci"}, code: 2, says: []string{"role"}},
+		"token with a bad role":   {args: []string{"token", "create", "--name", "ci", "--role", "root", "--file", filepath.Join(t.TempDir(), "t")}, code: 2, says: []string{"role", "root", "viewer"}},
+		"token with a bad name":   {args: []string{"token", "create", "--name", "C I", "--role", "viewer", "--file", filepath.Join(t.TempDir(), "t")}, code: 2, says: []string{"name"}},
+		"revoke nobody":           {args: []string{"token", "revoke", "--file", filepath.Join(t.TempDir(), "t"), "nobody"}, code: 1, says: []string{"nobody"}},
+		"revoke whom?":            {args: []string{"token", "revoke"}, code: 2, says: []string{"name or id"}},
+		"no token file":           {args: []string{"api", "--redis", nowhere, "--token-file", "no-such-file.yaml"}, code: 2, says: []string{"--token-file", "no-such-file.yaml"}},
+		"contradiction":           {args: []string{"api", "--redis", nowhere, "--token-file", "x", "--insecure-no-auth"}, code: 2, says: []string{"--insecure-no-auth"}},
+		"issuer in the clear":     {args: []string{"api", "--redis", nowhere, "--oidc-issuer", "http://login.example.com", "--oidc-audience", "d"}, code: 2, says: []string{"--oidc-issuer", "https"}},
+		"no audience":             {args: []string{"api", "--redis", nowhere, "--oidc-issuer", "https://login.example.com"}, code: 2, says: []string{"audience"}},
+		"bad grant":               {args: []string{"api", "--redis", nowhere, "--oidc-issuer", "https://login.example.com", "--oidc-audience", "d", "--oidc-roles", "ops"}, code: 2, says: []string{"--oidc-roles", "GROUP=ROLE"}},
+		"certificate alone":       {args: []string{"api", "--redis", nowhere, "--tls-cert", "x"}, code: 2, says: []string{"--tls-cert", "--tls-key"}},
+		"bad proxy":               {args: []string{"api", "--redis", nowhere, "--trusted-proxy", "everybody"}, code: 2, says: []string{"--trusted-proxy", "everybody"}},
+		"bad site":                {args: []string{"api", "--redis", nowhere, "--cors-origin", "*"}, code: 2, says: []string{"--cors-origin"}},
+		"bad rate":                {args: []string{"api", "--redis", nowhere, "--rate-limit", "-1"}, code: 2, says: []string{"--rate-limit"}},
 		"healthcheck":             {args: []string{"healthcheck", "http://127.0.0.1:1/healthz"}, code: 1, says: []string{"healthcheck"}},
 		"healthcheck of what?":    {args: []string{"healthcheck"}, code: 2, says: []string{"URL"}},
 	}

@@ -79,6 +79,9 @@ const (
 // SystemAuthor is the author of commands that Drydock sends itself: expiry, cascades, reclaims.
 const SystemAuthor = "drydock"
 
+// AnonymousAuthor is the author of commands whose sender does not say who he is.
+const AnonymousAuthor = "anonymous"
+
 // Command is an order to one object, kept as history after it was consumed.
 type Command struct {
 	ID     string

@@ -20,6 +20,8 @@ const (
 	ErrorUnavailable ErrorKind = "unavailable"     // a dependency is down; nothing is known to be written
 	ErrorUnknown     ErrorKind = "outcome_unknown" // written, but not persisted to the level in use; send again with the same key
 	ErrorInternal    ErrorKind = "internal"        // a bug; the text is never shown to a caller
+
+	ErrorUnauthenticated ErrorKind = "unauthenticated" // nobody knows who the caller is
 )
 
 // Error is an error that a caller can be shown, unless its kind is [ErrorInternal].

@@ -6,7 +6,8 @@ const (
 	HeaderIdempotencyKey = "Idempotency-Key"
 	// HeaderIdempotencyReplayed is "true" on an answer that was given before.
 	HeaderIdempotencyReplayed = "Idempotency-Replayed"
-	// HeaderAuthor says who sends a command. It is a label: nothing proves it.
+	// HeaderAuthor says who sends a command to a server that asks for no token. It is a label: nothing proves it. With a token it must be
+	// the token's name, or left out.
 	HeaderAuthor = "Drydock-Author"
 	// HeaderVia is "cli" or "console" when a command comes through one of them.
 	HeaderVia = "Drydock-Via"

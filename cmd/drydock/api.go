@@ -37,15 +37,24 @@ func runAPI(ctx context.Context, o *options) error {
 			return err
 		}
 	}
+	door, err := o.access.open(s.log)
+	if err != nil {
+		return err
+	}
+	door.onHangUp = true
 	ln, err := listen(ctx, o.listen)
 	if err != nil {
+		return err
+	}
+	if err := door.checkAddress(ln.Addr(), s.log); err != nil {
+		_ = ln.Close()
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	errs := make(chan error, 1)
-	wait := s.startAPI(ctx, ln, errs)
-	s.log.Info("serving the API", "url", "http://"+ln.Addr().String(), "redis", store.Redact(o.redis), "version", version)
+	wait := s.startAPI(ctx, ln, door, errs)
+	s.log.Info("serving the API", "url", door.url(ln.Addr()), "authentication", door.auth != nil, "redis", store.Redact(o.redis), "version", version)
 	prepared := s.prepare(ctx, bps)
 	select {
 	case err = <-errs:

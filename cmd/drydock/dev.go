@@ -50,8 +50,16 @@ func runDev(ctx context.Context, o *options, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	door, err := o.access.open(o.logger())
+	if err != nil {
+		return err
+	}
 	ln, err := listen(ctx, o.listen)
 	if err != nil {
+		return err
+	}
+	if err := door.checkAddress(ln.Addr(), o.logger()); err != nil {
+		_ = ln.Close()
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -81,8 +89,8 @@ func runDev(ctx context.Context, o *options, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	waitAPI := s.startAPI(ctx, ln, errs)
-	greet(out, ln.Addr(), redis.about, source, bps)
+	waitAPI := s.startAPI(ctx, ln, door, errs)
+	greet(out, door, ln.Addr(), redis.about, source, bps)
 	select {
 	case err = <-errs:
 	case <-redis.died:
@@ -152,8 +160,8 @@ func startDevRedis(ctx context.Context, o *options) (*devRedis, error) {
 }
 
 // greet says what is where and what to try.
-func greet(out io.Writer, addr net.Addr, redis, source string, bps []*model.Blueprint) {
-	url := "http://" + addr.String()
+func greet(out io.Writer, door *access, addr net.Addr, redis, source string, bps []*model.Blueprint) {
+	url := door.url(addr)
 	fmt.Fprintf(out, `Drydock %s is running. Ctrl-C stops all of it.
 
   API         %s/v1   (%s/openapi.json)
@@ -169,11 +177,19 @@ func greet(out io.Writer, addr net.Addr, redis, source string, bps []*model.Blue
 		fmt.Fprintf(out, "                %s: a %s of type %q in namespace %q\n", bp.Name, bp.Kind, bp.Type, bp.Namespace)
 	}
 	fmt.Fprintf(out, `
-Try:
+Try%[3]s:
   curl -s -X POST %[1]s/v1/leases -d '{"type": %[2]q, "owner": "me"}'     # lease one
   curl -s '%[1]s/v1/leases?limit=1'                                     # see it
   curl -s -X POST %[1]s/v1/leases/ID/release -d '{"reason": "done"}'      # give it back
   curl -s %[1]s/v1/leases/ID/commands                                   # who asked for what, and what came of it
 
-`, url, typ)
+`, url, typ, tokenHint(door))
+}
+
+// tokenHint says what else curl has to be told.
+func tokenHint(door *access) string {
+	if door.auth == nil {
+		return ""
+	}
+	return `, with -H "Authorization: Bearer $TOKEN"`
 }

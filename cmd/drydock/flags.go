@@ -44,6 +44,8 @@ type options struct {
 	webhookPrivate   bool
 	webhookAllow     []string
 	reclaimGrace     time.Duration
+
+	access accessOptions
 }
 
 func (o *options) redisFlag() cli.Flag {
@@ -111,13 +113,13 @@ func (o *options) blueprintFlags() []cli.Flag {
 }
 
 func (o *options) apiFlags() []cli.Flag {
-	return []cli.Flag{
+	return append([]cli.Flag{
 		&cli.StringFlag{
 			Name: "durability", Sources: env("durability"), Value: "memory", Destination: &o.durability,
 			Usage: "what a write has reached before it is answered with 202: memory, local (synced to the append-only file; Redis 7.2) " +
 				"or replicas:<k>",
 		},
-	}
+	}, o.access.flags()...)
 }
 
 // maxConcurrency keeps one process from opening more connections than a Redis takes by default.

@@ -59,8 +59,12 @@ func root(begun *bool) *cli.Command {
 	usageError := func(_ context.Context, _ *cli.Command, err error, _ bool) error {
 		return cli.Exit(err.Error()+"; see --help", exitUsage)
 	}
-	commands := []*cli.Command{devCommand(), apiCommand(), workerCommand(), healthcheckCommand()}
-	for _, c := range commands {
+	commands := []*cli.Command{devCommand(), apiCommand(), workerCommand(), tokenCommand(), healthcheckCommand()}
+	var prepare func(c *cli.Command)
+	prepare = func(c *cli.Command) {
+		for _, sub := range c.Commands {
+			prepare(sub)
+		}
 		c.OnUsageError = usageError
 		c.HideHelpCommand = true
 		action := c.Action
@@ -71,6 +75,9 @@ func root(begun *bool) *cli.Command {
 			*begun = true
 			return action(ctx, cmd)
 		}
+	}
+	for _, c := range commands {
+		prepare(c)
 	}
 	return &cli.Command{
 		Name:    "drydock",

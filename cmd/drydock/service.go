@@ -152,15 +152,22 @@ func (s *service) declare(ctx context.Context, bps []*model.Blueprint) error {
 }
 
 // startAPI serves the API until ctx ends, then drains. The returned function waits for that.
-func (s *service) startAPI(ctx context.Context, ln net.Listener, errs chan<- error) (wait func()) {
+func (s *service) startAPI(ctx context.Context, ln net.Listener, door *access, errs chan<- error) (wait func()) {
 	dashboard := asynqmon.Handler(queueClient(s.opts.redis), asynqmonRoot, false)
 	s.onClose(func() { _ = dashboard.Close() })
-	server := api.New(api.Config{
+	cfg := api.Config{
 		Store: s.store, Tasks: s.tasks, Kinds: s.kinds, Registry: s.prom, Log: s.log,
 		Asynqmon: dashboard, AsynqmonRoot: asynqmonRoot,
-	})
+	}
+	door.configure(&cfg, &s.opts.access)
+	server := api.New(cfg)
 	web := server.HTTPServer()
-	return serve(ctx, web, ln, errs, server.Drain)
+	web.TLSConfig = door.tls
+	waitDoor, waitWeb := door.start(ctx, s.log), serve(ctx, web, ln, errs, server.Drain)
+	return func() {
+		waitWeb()
+		waitDoor()
+	}
 }
 
 // newLocker returns what takes the object locks. It speaks to no server yet, and finds what is wrong with the flags.
@@ -245,7 +252,11 @@ const drainTimeout = 15 * time.Second
 func serve(ctx context.Context, web *http.Server, ln net.Listener, errs chan<- error, drain func()) (wait func()) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if err := web.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		run := func() error { return web.Serve(ln) }
+		if web.TLSConfig != nil {
+			run = func() error { return web.ServeTLS(ln, "", "") }
+		}
+		if err := run(); !errors.Is(err, http.ErrServerClosed) {
 			errs <- fmt.Errorf("serve %s: %w", ln.Addr(), err)
 		}
 	})

@@ -27,10 +27,11 @@ var ourImports = map[string][]string{
 	"blueprints/pool":        {"blueprints", "blueprints/command", "model"},
 	"blueprints/webhook":     {"blueprints", "blueprints/hook", "model"},
 	"handlers":               {"model", "store", "locks", "tasks", "blueprints"},
-	"api":                    {"api/wire", "model", "store", "tasks"},
+	"api":                    {"api/wire", "auth", "model", "store", "tasks"},
 	"api/wire":               {"model"},
 	"client":                 {"api/wire", "model"},
 	"asynqmon":               {},
+	"auth":                   {"model"},
 	"console":                {"model", "store"},
 	"embedded":               {},
 	"embedded/redistest":     {"embedded"},
@@ -56,6 +57,7 @@ var theirImports = map[string][]string{
 	"github.com/labstack/echo/v4":      {"api", "asynqmon", "console", "cmd"},
 	"github.com/alicebob/miniredis/v2": {"embedded"},
 	"github.com/urfave/cli/v3":         {"cmd"},
+	"github.com/coreos/go-oidc/v3":     {"auth"},
 }
 
 func TestImportsOfOurPackagesFollowTheTable(t *testing.T) {
