@@ -56,6 +56,7 @@ var theirImports = map[string][]string{
 	"github.com/labstack/echo/v4":      {"api", "asynqmon", "console", "cmd"},
 	"github.com/alicebob/miniredis/v2": {"embedded"},
 	"github.com/urfave/cli/v3":         {"cmd"},
+	"github.com/creack/pty":            {}, // for tests
 }
 
 func TestImportsOfOurPackagesFollowTheTable(t *testing.T) {
