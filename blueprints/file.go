@@ -60,6 +60,11 @@ func ReadFile(name string, r *Registry) ([]*model.Blueprint, error) {
 //
 // Errors are [model.ErrorInvalid] and name the file as name does, the entry and the field.
 func Parse(name string, data []byte, r *Registry) ([]*model.Blueprint, error) {
+	return ParseIn(DefaultNamespace, name, data, r)
+}
+
+// ParseIn is [Parse] with another namespace for declarations that name none.
+func ParseIn(namespace, name string, data []byte, r *Registry) ([]*model.Blueprint, error) {
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
 	raw, err := yaml.YAMLToJSONStrict(data)
 	if err != nil {
@@ -75,7 +80,7 @@ func Parse(name string, data []byte, r *Registry) ([]*model.Blueprint, error) {
 	seen := make(map[key]int, len(file.Blueprints))
 	out := make([]*model.Blueprint, 0, len(file.Blueprints))
 	for i, entry := range file.Blueprints {
-		bp, err := parseDeclaration(entry, r)
+		bp, err := parseDeclaration(namespace, entry, r)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %s: %w", name, entryName(i, entry), err)
 		}
@@ -90,13 +95,13 @@ func Parse(name string, data []byte, r *Registry) ([]*model.Blueprint, error) {
 	return out, nil
 }
 
-func parseDeclaration(entry json.RawMessage, r *Registry) (*model.Blueprint, error) {
+func parseDeclaration(namespace string, entry json.RawMessage, r *Registry) (*model.Blueprint, error) {
 	var d declaration
 	if err := DecodeStrict("", entry, &d); err != nil {
 		return nil, err
 	}
 	bp := &model.Blueprint{
-		Namespace: cmp.Or(d.Namespace, DefaultNamespace),
+		Namespace: cmp.Or(d.Namespace, namespace),
 		Name:      d.Name,
 		Kind:      d.Kind,
 		Type:      d.Type,

@@ -35,6 +35,12 @@ type process struct {
 // fails the test.
 func start(t testing.TB, env []string, args ...string) *process {
 	t.Helper()
+	return startWith(t, nil, env, args...)
+}
+
+// startWith is start for a process that prepare has changed before it begins.
+func startWith(t testing.TB, prepare func(*exec.Cmd), env []string, args ...string) *process {
+	t.Helper()
 	p := &process{
 		t: t, name: strings.Join(args[:min(1, len(args))], ""), cmd: exec.Command(binary(t), args...), out: newOutput(), done: make(chan struct{}),
 	}
@@ -43,6 +49,9 @@ func start(t testing.TB, env []string, args ...string) *process {
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
 	p.cmd.SysProcAttr = sysProcAttr()
 	p.cmd.WaitDelay = 10 * time.Second
+	if prepare != nil {
+		prepare(p.cmd)
+	}
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -53,7 +53,7 @@ func TestUsage(t *testing.T) {
 		"port of dev":             {args: []string{"dev", "--data", t.TempDir(), "--listen", taken.Addr().String()}, code: 2, says: []string{"--listen", taken.Addr().String(), "in use"}},
 		"port of the worker":      {args: []string{"worker", "--redis", nowhere, "--listen", taken.Addr().String()}, code: 2, says: []string{"--listen", taken.Addr().String(), "in use"}},
 		"help of tokens":          {args: []string{"token", "create", "--help"}, says: []string{"--name", "--role", "DRYDOCK_TOKEN_FILE"}},
-		"unknown token command":   {args: []string{"token", "steal"}, code: 2, says: []string{`unknown command "steal"`}},
+		"unknown token command":   {args: []string{"token", "steal"}, code: 2, says: []string{`unknown command "token steal"`}},
 		"token without a role":    {args: []string{"token", "create", "--name", "ci"}, code: 2, says: []string{"role"}},
 		"token with a bad role":   {args: []string{"token", "create", "--name", "ci", "--role", "root", "--file", filepath.Join(t.TempDir(), "t")}, code: 2, says: []string{"role", "root", "viewer"}},
 		"token with a bad name":   {args: []string{"token", "create", "--name", "C I", "--role", "viewer", "--file", filepath.Join(t.TempDir(), "t")}, code: 2, says: []string{"name"}},

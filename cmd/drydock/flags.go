@@ -16,8 +16,11 @@ import (
 
 // env names the variables of a flag: DRYDOCK_ and the flag's name, and any others it is known by.
 func env(flag string, also ...string) cli.ValueSourceChain {
-	name := "DRYDOCK_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
-	return cli.EnvVars(append(also, name)...)
+	return cli.EnvVars(append(also, envName(flag))...)
+}
+
+func envName(flag string) string {
+	return "DRYDOCK_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
 // options are the values of all flags; each command has those that concern it.
@@ -89,6 +92,9 @@ func (o *options) commonFlags(taskRetention time.Duration) []cli.Flag {
 	}
 }
 
+// defaultGitRoot is where git blueprints keep their working copies.
+const defaultGitRoot = "/var/lib/drydock/working-copies"
+
 // blueprintFlags bound what blueprints may do. The API refuses a declaration that goes further, the worker an old one that
 // does, so give both the same.
 func (o *options) blueprintFlags() []cli.Flag {
@@ -98,7 +104,7 @@ func (o *options) blueprintFlags() []cli.Flag {
 			Usage: "`FOLDER` whose programs exec blueprints and health checks may run (repeatable); default none may be run",
 		},
 		&cli.StringFlag{
-			Name: "git-root", Sources: env("git-root"), Value: "/var/lib/drydock/working-copies", Destination: &o.gitRoot, TakesFile: true,
+			Name: "git-root", Sources: env("git-root"), Value: defaultGitRoot, Destination: &o.gitRoot, TakesFile: true,
 			Usage: "`FOLDER` that git blueprints keep their working copies below",
 		},
 		&cli.BoolFlag{

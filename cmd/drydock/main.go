@@ -1,5 +1,5 @@
 // Command drydock leases shared things and takes them back safely. One binary is every role: `drydock dev` runs all of it
-// in one process, `drydock api` and `drydock worker` are the parts for production.
+// in one process, `drydock api` and `drydock worker` are the parts for production, and the other commands are clients of the API.
 package main
 
 import (
@@ -7,94 +7,127 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/urfave/cli/v3"
-
-	"drydock/model"
 )
 
 // version is set by the linker.
 var version = "dev"
 
-// Exit codes. 0 is success.
-const (
-	exitFailure     = 1 // something went wrong that was not the caller's doing
-	exitUsage       = 2 // a flag or its value was wrong
-	exitUnavailable = 3 // Redis could not be reached
-)
-
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// A second Ctrl-C ends the process at once.
-	context.AfterFunc(ctx, stop)
-	code := run(ctx, os.Args)
-	stop()
-	os.Exit(code)
-}
+func main() { os.Exit(run(context.Background(), os.Args)) }
 
 func run(ctx context.Context, args []string) int {
+	// A second Ctrl-C ends the process at once.
+	ctx, stop := withSignals(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	begun := false
 	err := root(&begun).Run(ctx, args)
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintln(os.Stderr, "drydock:", err)
-	if coder, ok := errors.AsType[cli.ExitCoder](err); ok {
-		return coder.ExitCode()
+	if cause, ok := errors.AsType[interrupted](context.Cause(ctx)); ok && errors.Is(err, context.Canceled) {
+		err = errors.Join(cause, err)
 	}
-	switch kind := model.KindOf(err); {
-	case !begun, kind == model.ErrorInvalid:
-		return exitUsage
-	case kind == model.ErrorUnavailable:
-		return exitUnavailable
-	default:
-		return exitFailure
+	if text := explain(err); text != "" {
+		fmt.Fprintln(os.Stderr, "drydock:", text)
 	}
+	return exitCode(err, begun)
 }
 
-// root is the command line. It sets begun when a command begins: an error before that is about a flag or a variable.
-func root(begun *bool) *cli.Command {
-	usageError := func(_ context.Context, _ *cli.Command, err error, _ bool) error {
-		return cli.Exit(err.Error()+"; see --help", exitUsage)
-	}
-	commands := []*cli.Command{devCommand(), apiCommand(), workerCommand(), tokenCommand(), healthcheckCommand()}
-	var prepare func(c *cli.Command)
-	prepare = func(c *cli.Command) {
-		for _, sub := range c.Commands {
-			prepare(sub)
-		}
-		c.OnUsageError = usageError
-		c.HideHelpCommand = true
-		action := c.Action
-		c.Action = func(ctx context.Context, cmd *cli.Command) error {
-			if cmd.Args().Present() && cmd.ArgsUsage == "" {
-				return cli.Exit(fmt.Sprintf("%s takes no argument, such as %q; see --help", cmd.Name, cmd.Args().First()), exitUsage)
+// explain returns what to print of an error: nothing of an interruption, since whoever pressed Ctrl-C knows, but all that failed besides,
+// such as the release of a lease.
+func explain(err error) string {
+	_, byUser := errors.AsType[interrupted](err)
+	if joined, ok := err.(interface{ Unwrap() []error }); ok && byUser {
+		var news []string
+		for _, part := range joined.Unwrap() {
+			if _, same := errors.AsType[interrupted](part); !same && !errors.Is(part, context.Canceled) {
+				news = append(news, part.Error())
 			}
-			*begun = true
-			return action(ctx, cmd)
 		}
+		return strings.Join(news, "\n")
 	}
+	if byUser {
+		return ""
+	}
+	return err.Error()
+}
+
+// root is the command line. It sets begun when a command begins.
+func root(begun *bool) *cli.Command {
+	var o clientOptions
+	servers := []*cli.Command{devCommand(), apiCommand(), workerCommand(), tokenCommand(), healthcheckCommand()}
+	for _, c := range servers {
+		c.Category = "Servers"
+		c.Before = o.refuse
+		c.CustomHelpTemplate = withoutGlobalOptions
+	}
+	clients := []*cli.Command{
+		runCommand(&o), leaseCommand(&o), resourceCommand(&o), blueprintCommand(&o), commandCommand(&o), logCommand(&o), topCommand(&o),
+	}
+	for _, c := range clients {
+		c.Category = "Client"
+	}
+	short := seedCommands(&o)
+	for _, c := range short {
+		c.Category = "Client, in Phabricator's words"
+	}
+	commands := slices.Concat(clients, servers, short)
 	for _, c := range commands {
-		prepare(c)
+		prepare(c, begun)
 	}
 	return &cli.Command{
 		Name:    "drydock",
 		Usage:   "lease shared things and take them back safely",
 		Version: version,
-		Description: "Every flag has an environment variable, DRYDOCK_ and its name. Exit codes: 0 success, 1 failure, 2 wrong usage,\n" +
-			"3 Redis cannot be reached.",
+		Description: "Every flag of a server has an environment variable, DRYDOCK_ and its name; the client's are named below.\n\n" +
+			exitHelp,
 		Commands:              commands,
+		Flags:                 o.flags(),
 		EnableShellCompletion: true,
-		OnUsageError:          usageError,
+		ConfigureShellCompletionCommand: func(c *cli.Command) {
+			c.Hidden = false
+			c.Category = "Client"
+		},
+		OnUsageError: usageError,
 		// run prints errors and picks the exit code.
 		ExitErrHandler: func(context.Context, *cli.Command, error) {},
-		Action: func(ctx context.Context, cmd *cli.Command) error {
-			if cmd.Args().Present() {
-				return cli.Exit(fmt.Sprintf("unknown command %q; see --help", cmd.Args().First()), exitUsage)
-			}
-			return cli.ShowAppHelp(cmd)
-		},
+		Action:         onlySubcommands(cli.ShowAppHelp),
+	}
+}
+
+func usageError(_ context.Context, _ *cli.Command, err error, _ bool) error { return usage("%s", err) }
+
+// onlySubcommands is the action of a command that has subcommands and does nothing by itself.
+func onlySubcommands(help func(*cli.Command) error) cli.ActionFunc {
+	return func(_ context.Context, cmd *cli.Command) error {
+		if cmd.Args().Present() {
+			return usage("unknown command %q", strings.TrimPrefix(cmd.FullName()+" ", "drydock ")+cmd.Args().First())
+		}
+		return help(cmd)
+	}
+}
+
+// prepare gives a command, and those below it, what all have in common.
+func prepare(c *cli.Command, begun *bool) {
+	c.OnUsageError = usageError
+	c.HideHelpCommand = true
+	if len(c.Commands) > 0 {
+		c.Action = onlySubcommands(cli.ShowSubcommandHelp)
+		for _, sub := range c.Commands {
+			prepare(sub, begun)
+		}
+		return
+	}
+	action := c.Action
+	c.Action = func(ctx context.Context, cmd *cli.Command) error {
+		if cmd.Args().Present() && cmd.ArgsUsage == "" {
+			return usage("%s takes no argument, such as %q", cmd.Name, cmd.Args().First())
+		}
+		*begun = true
+		return action(ctx, cmd)
 	}
 }

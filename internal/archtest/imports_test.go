@@ -58,6 +58,7 @@ var theirImports = map[string][]string{
 	"github.com/alicebob/miniredis/v2": {"embedded"},
 	"github.com/urfave/cli/v3":         {"cmd"},
 	"github.com/coreos/go-oidc/v3":     {"auth"},
+	"github.com/creack/pty":            {}, // for tests
 }
 
 func TestImportsOfOurPackagesFollowTheTable(t *testing.T) {
