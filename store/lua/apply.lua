@@ -88,3 +88,21 @@ local function finish(key, member, at)
   end
   return 'done'
 end
+
+-- tell_step tells of a step. o has what is known of the object.
+local function tell_step(member, step, state, o)
+  local entries, set = step.log or {}, step.set or {}
+  local last = entries[#entries] or {}
+  local more = about('t', last.t, 'c', last.c, 'y', o.type, 'u', o.owner, 'n', o.name, 'r', set.resource or o.resource,
+    'b', set.blueprint or o.blueprint, 'f', int(step.fence), 'w', step.worker)
+  for i = 1, #entries - 1 do
+    for _, field in ipairs({'e', 't', 'c'}) do
+      local value = entries[i][field]
+      if value and value ~= '' then
+        more[#more + 1] = field .. i
+        more[#more + 1] = value
+      end
+    end
+  end
+  tell(member, last.e or '', state, more)
+end

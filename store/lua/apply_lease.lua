@@ -7,7 +7,7 @@
 -- Writes only after all checks pass, except that a resource that turns out unusable leaves the index of free ones.
 local id, step = ARGV[3], cjson.decode(ARGV[4])
 local key, member = KEYS[1], 'lease:' .. id
-local o = read(key, 'status', 'writer', 'version', 'type', 'shape', 'order', 'resource', 'slots', 'allocation')
+local o = read(key, 'status', 'writer', 'version', 'type', 'shape', 'order', 'resource', 'slots', 'allocation', 'owner', 'blueprint')
 local code, state = guard(o, step, key)
 if code == 'repeat' then return {code, step.finish and finish(key, member, step.finish) or ''} end
 if code ~= 'ok' then return {code, ''} end
@@ -59,5 +59,5 @@ if leaves and redis.call('ZREM', P .. 'resource:' .. o.resource .. ':leases', id
     owe('resource:' .. o.resource)
   end
 end
-tell(member, step.log and step.log[#step.log].e or '', state)
+tell_step(member, step, state, o)
 return {'ok', step.finish and finish(key, member, step.finish) or '', unpack(woken)}

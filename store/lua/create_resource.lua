@@ -7,7 +7,7 @@
 -- Writes only after all checks pass.
 local id, step = ARGV[3], cjson.decode(ARGV[4])
 local lease_key, lease_member, member = KEYS[2], 'lease:' .. step.lease, 'resource:' .. id
-local o = read(lease_key, 'status', 'writer', 'version', 'type', 'shape', 'order', 'allocation')
+local o = read(lease_key, 'status', 'writer', 'version', 'type', 'shape', 'order', 'allocation', 'owner')
 local code, state = guard(o, step, lease_key)
 if code == 'repeat' then return {code, finish(lease_key, lease_member, step.finish)} end
 if code ~= 'ok' then return {code, ''} end
@@ -18,8 +18,11 @@ local siblings = P .. 'blueprint:' .. step.blueprint .. ':resources'
 if step.limit > 0 and redis.call('ZCARD', siblings) >= step.limit then return {'limit', ''} end
 if not slots_free(member, step.slots or {}) then return {'held', ''} end
 
-local fields = {'created', int(NOW), 'updated', int(NOW)}
-for i = 5, #ARGV do fields[#fields + 1] = ARGV[i] end
+local fields, name = {'created', int(NOW), 'updated', int(NOW)}, ''
+for i = 5, #ARGV do
+  fields[#fields + 1] = ARGV[i]
+  if i % 2 == 0 and ARGV[i - 1] == 'name' then name = ARGV[i] end
+end
 redis.call('HSET', KEYS[1], unpack(fields))
 redis.call('ZADD', P .. 'resources', 0, id)
 redis.call('ZADD', P .. 'resources:pending', 0, id)
@@ -29,7 +32,8 @@ redis.call('ZADD', siblings, 0, id)
 for _, slot in ipairs(step.slots or {}) do redis.call('SET', P .. 'slot:' .. slot, member) end
 log(KEYS[1], 'allocated', 'allocated for lease ' .. step.lease, '', step.fence, step.worker)
 owe(member)
-tell(member, 'allocated', 'pending')
+tell(member, 'allocated', 'pending', about('t', 'allocated for lease ' .. step.lease, 'y', o.type, 'n', name, 'b', step.blueprint,
+  'f', int(step.fence), 'w', step.worker))
 
 consume(lease_key, step, state)
 advance(lease_key, 'leases', step.lease, step, state)
@@ -37,5 +41,5 @@ advance(lease_key, 'leases', step.lease, step, state)
 stand_back(step.lease, o.type, o.shape)
 local unseen = redis.call('HGET', lease_key, 'woken') == '1' and 1 or 0
 pass_on(step.lease, o.type, o.shape, o.order, math.max(step.pass or 0, unseen), true)
-tell(lease_member, 'allocated', 'pending')
+tell_step(lease_member, step, 'pending', o)
 return {'ok', finish(lease_key, lease_member, step.finish), unpack(woken)}
