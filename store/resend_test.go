@@ -25,6 +25,8 @@ var scripts = map[string]*redis.Script{
 	"touch": touchScript, "busy": busyScript, "due": dueScript, "finish": finishScript, "apply_lease": applyLeaseScript,
 	"apply_resource": applyResourceScript, "put_blueprint": putBlueprintScript, "delete_blueprint": deleteBlueprintScript,
 	"save_answer": saveAnswerScript, "snapshot": snapshotScript, "wake_waiters": wakeWaitersScript,
+	"put_subscription": putSubscriptionScript, "delete_subscription": deleteSubscriptionScript, "claim_subscription": claimSubscriptionScript,
+	"step_subscription": stepSubscriptionScript, "retry_dead_letters": retryDeadLettersScript,
 }
 
 // resender sends every script twice, as go-redis does when a reply is lost, and hands on the second reply. The second run must
@@ -250,6 +252,7 @@ func TestResentScripts(t *testing.T) {
 		}
 	}
 	e.must(e.DeleteBlueprint(e.ctx, e.ns, bp))
+	subscriptionLife(e)
 
 	for name := range scripts {
 		if r.seen[name] == 0 {

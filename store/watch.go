@@ -124,21 +124,17 @@ func (s *Store) lastEvent(ctx context.Context, ns string) streamID {
 
 func (w *watchers) follow(ctx context.Context, ns string, r *reader, from streamID) {
 	lastSafety := time.Now()
-	failed := false
 	for ctx.Err() == nil {
 		streams, err := w.store.rdb.XRead(ctx, &redis.XReadArgs{
 			Streams: []string{eventsKey(ns), from.String()}, Count: eventsPage, Block: watchBlock,
 		}).Result()
-		if failed && (err == nil || errors.Is(err, redis.Nil)) {
-			failed = false
-			from = w.checkEnd(ctx, ns, r, from)
-		}
 		switch {
 		case err == nil:
 			from = w.take(ctx, ns, r, from, streams[0].Messages)
-		case !errors.Is(err, redis.Nil) && ctx.Err() == nil:
+		case errors.Is(err, redis.Nil):
+			from = w.checkEnd(ctx, ns, r, from)
+		case ctx.Err() == nil:
 			// The readers of the objects themselves report an outage.
-			failed = true
 			select {
 			case <-ctx.Done():
 			case <-time.After(watchRetry):
@@ -178,7 +174,8 @@ func (w *watchers) take(ctx context.Context, ns string, r *reader, from streamID
 	return entries[len(entries)-1].id
 }
 
-// checkEnd is for after an outage: a Redis that came back without its last entries would number new ones from before ours on.
+// checkEnd is for when nothing comes: a Redis that came back from an outage without its last entries may number new ones from before
+// ours on, and they would never be read.
 func (w *watchers) checkEnd(ctx context.Context, ns string, r *reader, from streamID) streamID {
 	last, err := w.store.lastEventID(ctx, ns)
 	if err != nil || !last.before(from) {

@@ -30,6 +30,7 @@ import (
 	"drydock/handlers"
 	"drydock/locks"
 	"drydock/model"
+	"drydock/outbound"
 	"drydock/store"
 	"drydock/tasks"
 )
@@ -44,13 +45,9 @@ func kinds(o *options) (*blueprints.Registry, error) {
 		}
 		programs.Folders = append(programs.Folders, abs)
 	}
-	addresses := webhook.AddressPolicy{Private: o.webhookPrivate}
-	for _, network := range o.webhookAllow {
-		prefix, err := netip.ParsePrefix(network)
-		if err != nil {
-			return nil, model.Invalid("--webhook-allow", "%s is not a network such as 10.1.0.0/16", model.Quote(network))
-		}
-		addresses.Allow = append(addresses.Allow, prefix)
+	addresses, err := o.addresses()
+	if err != nil {
+		return nil, err
 	}
 	root, err := filepath.Abs(o.gitRoot)
 	if err != nil {
@@ -59,6 +56,19 @@ func kinds(o *options) (*blueprints.Registry, error) {
 	return blueprints.NewRegistry(
 		pool.Kind{Commands: programs}, exec.Kind{Commands: programs}, webhook.Kind{Addresses: addresses}, git.Kind{Root: root},
 	), nil
+}
+
+// addresses says where webhooks may go, those of blueprints and those of subscriptions.
+func (o *options) addresses() (outbound.AddressPolicy, error) {
+	policy := outbound.AddressPolicy{Private: o.webhookPrivate}
+	for _, network := range o.webhookAllow {
+		prefix, err := netip.ParsePrefix(network)
+		if err != nil {
+			return policy, model.Invalid("--webhook-allow", "%s is not a network such as 10.1.0.0/16", model.Quote(network))
+		}
+		policy.Allow = append(policy.Allow, prefix)
+	}
+	return policy, nil
 }
 
 // asynqmonRoot is where the dashboard is mounted.
