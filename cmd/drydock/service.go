@@ -27,6 +27,7 @@ import (
 	"drydock/blueprints/git"
 	"drydock/blueprints/pool"
 	"drydock/blueprints/webhook"
+	"drydock/deliver"
 	"drydock/handlers"
 	"drydock/locks"
 	"drydock/model"
@@ -106,6 +107,8 @@ type service struct {
 	tasks *tasks.Client
 	kinds *blueprints.Registry
 	prom  *prometheus.Registry
+	// addresses says where webhooks may go.
+	addresses outbound.AddressPolicy
 	// closers run last to first.
 	closers []func()
 }
@@ -126,11 +129,15 @@ func newService(opts *options) (*service, error) {
 	if err != nil {
 		return nil, err
 	}
+	addresses, err := opts.addresses()
+	if err != nil {
+		return nil, err
+	}
 	log := opts.logger()
 	redis.SetLogger(clientLogger{log.With("component", "go-redis")})
-	s := &service{opts: opts, log: log, rdb: rdb, kinds: known, prom: prometheus.NewRegistry()}
+	s := &service{opts: opts, log: log, rdb: rdb, kinds: known, prom: prometheus.NewRegistry(), addresses: addresses}
 	s.prom.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	s.store = store.New(rdb, store.Config{Visibility: opts.lockTTL + time.Second, Durability: level, Logger: log})
+	s.store = store.New(rdb, store.Config{Visibility: opts.lockTTL + time.Second, Durability: level, EventsKept: opts.eventsKept, Logger: log})
 	s.tasks = tasks.NewClient(asynq.NewClientFromRedisClient(rdb), opts.taskRetention)
 	s.onClose(func() { _ = rdb.Close() })
 	s.onClose(s.store.Close)
@@ -166,7 +173,7 @@ func (s *service) startAPI(ctx context.Context, ln net.Listener, errs chan<- err
 	dashboard := asynqmon.Handler(queueClient(s.opts.redis), asynqmonRoot, false)
 	s.onClose(func() { _ = dashboard.Close() })
 	server := api.New(api.Config{
-		Store: s.store, Tasks: s.tasks, Kinds: s.kinds, Registry: s.prom, Log: s.log,
+		Store: s.store, Tasks: s.tasks, Kinds: s.kinds, Registry: s.prom, Log: s.log, Addresses: s.addresses,
 		Asynqmon: dashboard, AsynqmonRoot: asynqmonRoot,
 	})
 	web := server.HTTPServer()
@@ -195,10 +202,12 @@ func (s *service) startWorker(ctx context.Context, locker *locks.Locker) (wait f
 		Concurrency: s.opts.concurrency, DispatchInterval: s.opts.dispatchInterval, ShutdownTimeout: s.opts.shutdownTimeout, Logger: s.log,
 	})
 	sweeper := handlers.NewSweeper(s.store, s.tasks, handlers.SweeperConfig{Namespaces: s.opts.namespaces, Logger: s.log})
+	deliverer := deliver.New(s.store, locker, deliver.Config{Addresses: s.addresses, Namespaces: s.opts.namespaces, Logger: s.log})
 	if err := server.Start(); err != nil {
 		return nil, err
 	}
 	var wg sync.WaitGroup
+	wg.Go(func() { deliverer.Run(ctx) })
 	wg.Go(func() { sweeper.Run(ctx) })
 	wg.Go(func() {
 		<-ctx.Done()
