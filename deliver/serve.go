@@ -205,17 +205,12 @@ func (s *run) post(ctx context.Context, e *model.Event) (reason string, err erro
 	req.Header.Set(outbound.HeaderSignature, outbound.Sign([]byte(s.sub.Secret), body, time.Now()))
 	resp, err := s.client.Do(req)
 	switch {
+	case err == nil:
 	case ctx.Err() != nil:
-		if err == nil {
-			_ = resp.Body.Close()
-		}
 		return "", context.Cause(ctx)
 	case bounded.Err() != nil:
-		if err == nil {
-			_ = resp.Body.Close()
-		}
 		return fmt.Sprintf("no answer within %s", s.cfg.Timeout), nil
-	case err != nil:
+	default:
 		clean, _ := outbound.SendError(err)
 		return clean.Error(), nil
 	}
