@@ -78,12 +78,12 @@ func (s *Server) streamEvents(c echo.Context) error {
 	// The position, without an event: who reconnects before the first event still misses none.
 	st.comment("events of namespace "+q.namespace, reader.Position())
 	if err := st.flush(); err != nil {
-		return nil //nolint:nilerr // the reader has gone
+		return nil // the reader has gone
 	}
 	stop := context.AfterFunc(s.untilDrain, cancel)
 	defer stop()
 	if err := s.stream(ctx, st, reader, &filter); err != nil {
-		return nil //nolint:nilerr // the reader has gone, or was too slow; he resumes elsewhere
+		return nil // the reader has gone, or was too slow; he resumes elsewhere
 	}
 	return nil
 }

@@ -95,7 +95,7 @@ func (a *testAPI) stream(query string, lastID string) *sse {
 	if lastID != "" {
 		req.Header.Set("Last-Event-ID", lastID)
 	}
-	resp, err := a.Client().Do(req)
+	resp, err := a.Client().Do(req) //nolint:bodyclose // close does
 	if err != nil {
 		a.t.Fatal(err)
 	}
@@ -397,7 +397,7 @@ func TestSubscriptionsOverHTTP(t *testing.T) {
 	t.Parallel()
 	e := newStreamEnv(t)
 	path := "/v1/subscriptions/ci?namespace=" + e.ns
-	body := `{"url": "https://example.org/hook", "secret": "hunter2 hunter2 hunter2", "filter": {"types": ["lease"], "events": ["released"]}, "tries": 3}`
+	body := `{"url": "https://example.org/hook", "secret": "hunter2-hunter2-hunter2", "filter": {"types": ["lease"], "events": ["released"]}, "tries": 3}`
 	put := e.do(http.MethodPut, path, body)
 	if put.status != http.StatusCreated || put.header.Get("Location") != path {
 		t.Fatalf("PUT = %d %s, Location %q", put.status, put.body, put.header.Get("Location"))
@@ -420,7 +420,7 @@ func TestSubscriptionsOverHTTP(t *testing.T) {
 		t.Errorf("PUT again = %d %s", again.status, again.body)
 	}
 	stored, err := e.real.Subscription(t.Context(), e.ns, "ci")
-	if err != nil || stored.Secret != "hunter2 hunter2 hunter2" {
+	if err != nil || stored.Secret != "hunter2-hunter2-hunter2" {
 		t.Errorf("stored = %+v, %v", stored, err)
 	}
 	read, list := e.do(http.MethodGet, path, ""), e.do(http.MethodGet, "/v1/subscriptions?namespace="+e.ns, "")
@@ -468,15 +468,15 @@ func TestSubscriptionsThatAreRefused(t *testing.T) {
 	t.Parallel()
 	e := newStreamEnv(t)
 	for name, tc := range map[string]struct{ body, field string }{
-		"no url":         {`{"secret": "hunter2 hunter2 hunter2"}`, "url"},
-		"private":        {`{"url": "http://127.0.0.1/", "secret": "hunter2 hunter2 hunter2"}`, "url"},
-		"password":       {`{"url": "https://u:hunter2@example.org/", "secret": "hunter2 hunter2 hunter2"}`, "url"},
+		"no url":         {`{"secret": "hunter2-hunter2-hunter2"}`, "url"},
+		"private":        {`{"url": "http://127.0.0.1/", "secret": "hunter2-hunter2-hunter2"}`, "url"},
+		"password":       {`{"url": "https://u:hunter2@example.org/", "secret": "hunter2-hunter2-hunter2"}`, "url"},
 		"no secret":      {`{"url": "https://example.org/"}`, "secret"},
 		"short secret":   {`{"url": "https://example.org/", "secret": "hunter2"}`, "secret"},
-		"tries":          {`{"url": "https://example.org/", "secret": "hunter2 hunter2 hunter2", "tries": 51}`, "tries"},
-		"event":          {`{"url": "https://example.org/", "secret": "hunter2 hunter2 hunter2", "filter": {"events": ["realesed"]}}`, "filter.events"},
-		"filter's field": {`{"url": "https://example.org/", "secret": "hunter2 hunter2 hunter2", "filter": {"event": ["released"]}}`, "filter"},
-		"filter's type":  {`{"url": "https://example.org/", "secret": "hunter2 hunter2 hunter2", "filter": {"events": "released"}}`, "filter.events"},
+		"tries":          {`{"url": "https://example.org/", "secret": "hunter2-hunter2-hunter2", "tries": 51}`, "tries"},
+		"event":          {`{"url": "https://example.org/", "secret": "hunter2-hunter2-hunter2", "filter": {"events": ["realesed"]}}`, "filter.events"},
+		"filter's field": {`{"url": "https://example.org/", "secret": "hunter2-hunter2-hunter2", "filter": {"event": ["released"]}}`, "filter"},
+		"filter's type":  {`{"url": "https://example.org/", "secret": "hunter2-hunter2-hunter2", "filter": {"events": "released"}}`, "filter.events"},
 		"unknown":        {`{"url": "https://example.org/", "retries": 3}`, "retries"},
 	} {
 		got := e.do(http.MethodPut, "/v1/subscriptions/ci?namespace="+e.ns, tc.body)

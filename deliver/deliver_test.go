@@ -31,7 +31,7 @@ func TestMain(m *testing.M) { redistest.Main(m) }
 // patience bounds each wait for something that must come.
 const patience = 30 * time.Second
 
-const secret = "hunter2 hunter2 hunter2"
+const secret = "hunter2-hunter2-hunter2"
 
 // service is what a subscription sends to.
 type service struct {

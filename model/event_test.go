@@ -1,6 +1,7 @@
 package model
 
 import (
+	"errors"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -72,7 +73,7 @@ func TestSubscriptionCheck(t *testing.T) {
 			t.Fatal(err)
 		}
 		breakIt(s)
-		err, ok := s.Check().(*Error)
+		err, ok := errors.AsType[*Error](s.Check())
 		if !ok || err.Field != field || err.Kind != ErrorInvalid {
 			t.Errorf("%s: Check = %v", field, err)
 		}

@@ -44,6 +44,11 @@ func (id streamID) String() string {
 	return strconv.FormatUint(id.ms, 10) + "-" + strconv.FormatUint(id.seq, 10)
 }
 
+// time is when the entry was added.
+func (id streamID) time() time.Time {
+	return time.UnixMilli(int64(min(id.ms, math.MaxInt64))).UTC()
+}
+
 func (id streamID) before(other streamID) bool {
 	return id.ms < other.ms || id.ms == other.ms && id.seq < other.seq
 }
@@ -90,6 +95,7 @@ type entry struct {
 // state it came to then.
 var stateOf = map[model.EventType]string{
 	model.EventAcquired:  string(model.LeaseAcquired),
+	model.EventActivated: string(model.LeaseActive),
 	model.EventReleased:  string(model.LeaseReleased),
 	model.EventBroken:    string(model.LeaseBroken),
 	model.EventDestroyed: string(model.LeaseDestroyed),
@@ -105,7 +111,7 @@ func decodeEntry(ns string, m redis.XMessage) entry {
 		return out
 	}
 	base := model.Event{
-		At: time.UnixMilli(int64(id.ms)).UTC(), Namespace: ns, Object: ref, Status: get("s"), ResourceType: get("y"), Name: get("n"), Owner: get("u"),
+		At: id.time(), Namespace: ns, Object: ref, Status: get("s"), ResourceType: get("y"), Name: get("n"), Owner: get("u"),
 		Resource: get("r"), Blueprint: get("b"), Fence: toInt(m.Values["f"]), Worker: get("w"),
 	}
 	add := func(suffix, eventID string) {
@@ -350,7 +356,7 @@ func (f *follower) page(ctx context.Context) ([]model.Event, position, error) {
 // gap is an event that says that events are missing. Its id is another than that of any event that is there.
 func (f *follower) gap(at position, text string) ([]model.Event, position, error) {
 	return []model.Event{{
-		ID: at.String(), At: time.UnixMilli(int64(at.entry.ms)).UTC(), Namespace: f.ns, Event: model.EventGap, Text: text,
+		ID: at.String(), At: at.entry.time(), Namespace: f.ns, Event: model.EventGap, Text: text,
 	}}, at, nil
 }
 

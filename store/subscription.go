@@ -218,7 +218,7 @@ func decodeDeadLetter(ns string, m redis.XMessage) (model.DeadLetter, error) {
 	}
 	id, _ := parseStreamID(m.ID)
 	letter := model.DeadLetter{
-		ID: m.ID, At: time.UnixMilli(int64(id.ms)).UTC(), Tries: int(toInt(m.Values["n"])), Reason: toString(m.Values["r"]),
+		ID: m.ID, At: id.time(), Tries: int(toInt(m.Values["n"])), Reason: toString(m.Values["r"]),
 		Event: model.Event{
 			ID: r.ID, At: millis(r.AtMS), Namespace: ns, Event: model.EventType(r.Event), Status: r.Status, Text: r.Text,
 			ResourceType: r.ResourceType, Name: r.Name, Owner: r.Owner, Resource: r.Resource, Blueprint: r.Blueprint, Command: r.Command,
