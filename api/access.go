@@ -66,6 +66,15 @@ var access = map[string]need{
 	"PUT /v1/blueprints/:name":    administering,
 	"GET /v1/blueprints/:name":    viewing,
 	"DELETE /v1/blueprints/:name": administering,
+
+	"GET /v1/events": viewing,
+
+	"GET /v1/subscriptions":                           viewing,
+	"PUT /v1/subscriptions/:name":                     administering,
+	"GET /v1/subscriptions/:name":                     viewing,
+	"DELETE /v1/subscriptions/:name":                  administering,
+	"GET /v1/subscriptions/:name/dead-letters":        viewing,
+	"POST /v1/subscriptions/:name/dead-letters/retry": operating,
 }
 
 // needOf returns what a registered route asks for. A route that has no entry is for those who may do everything.

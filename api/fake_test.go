@@ -48,6 +48,8 @@ type fakeStore struct {
 	saveAnswer      func(ctx context.Context, namespace, key string, a model.Answer) (model.Answer, error)
 	watch           func(ref model.Ref) (<-chan struct{}, func())
 	ping            func() error
+
+	fakeEvents
 }
 
 // ready reports whether a method may call its function, and what to return if not.

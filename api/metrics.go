@@ -18,6 +18,7 @@ type metrics struct {
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 	waiting  prometheus.Gauge
+	streams  prometheus.Gauge
 }
 
 func newMetrics(registry *prometheus.Registry) *metrics {
@@ -29,15 +30,19 @@ func newMetrics(registry *prometheus.Registry) *metrics {
 		}, []string{"route", "method", "code"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "drydock_api_request_seconds",
-			Help:    "Time to answer a request, waiting reads left out.",
+			Help:    "Time to answer a request, waiting reads and event streams left out.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"route", "method"}),
 		waiting: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "drydock_api_waiting_reads",
 			Help: "Requests that wait for an object to change.",
 		}),
+		streams: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "drydock_api_event_streams",
+			Help: "Event streams that are open.",
+		}),
 	}
-	registry.MustRegister(m.requests, m.seconds, m.waiting)
+	registry.MustRegister(m.requests, m.seconds, m.waiting, m.streams)
 	return m
 }
 

@@ -123,7 +123,7 @@ func requestID(c echo.Context) string { return c.Response().Header().Get(wire.He
 // observe writes the access log and counts the request. Bodies and query strings are never logged, nor is what is wrong with them,
 // which may quote them: the caller has been told.
 func (s *Server) observe(c echo.Context, v middleware.RequestLoggerValues) error {
-	s.metrics.observe(v.RoutePath, v.Method, v.Status, v.Latency, waits(c))
+	s.metrics.observe(v.RoutePath, v.Method, v.Status, v.Latency, waits(c) || streams(c))
 	level := slog.LevelInfo
 	switch {
 	case v.Status == http.StatusInternalServerError:
@@ -214,10 +214,10 @@ func noStore(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// timeout bounds the work for a request to the API. Waiting reads bound themselves.
+// timeout bounds the work for a request to the API. Waiting reads and event streams bound themselves.
 func (s *Server) timeout() echo.MiddlewareFunc {
 	return middleware.ContextTimeoutWithConfig(middleware.ContextTimeoutConfig{
-		Skipper: func(c echo.Context) bool { return !isV1(c) || waits(c) },
+		Skipper: func(c echo.Context) bool { return !isV1(c) || waits(c) || streams(c) },
 		Timeout: s.cfg.RequestTimeout,
 		ErrorHandler: func(err error, c echo.Context) error {
 			if errors.Is(err, context.DeadlineExceeded) {

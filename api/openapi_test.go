@@ -152,9 +152,10 @@ func TestOpenAPISchemasHaveTheFieldsOfTheTypes(t *testing.T) {
 	doc := document(t)
 	answers := []any{
 		wire.Lease{}, wire.Waiting{}, wire.Resource{}, wire.Command{}, wire.Origin{}, wire.LeaseSent{}, wire.ResourceSent{},
-		wire.LogEntry{}, wire.Slot{}, wire.Blueprint{}, wire.Problem{},
+		wire.LogEntry{}, wire.Slot{}, wire.Blueprint{}, wire.Problem{}, wire.Event{}, wire.EventFilter{}, wire.Subscription{}, wire.DeadLetter{},
+		wire.DeadLettersRetried{},
 	}
-	requests := []any{wire.NewLease{}, wire.Release{}, wire.NewCommand{}, wire.NewBlueprint{}}
+	requests := []any{wire.NewLease{}, wire.Release{}, wire.NewCommand{}, wire.NewBlueprint{}, wire.NewSubscription{}}
 	for i, v := range slices.Concat(answers, requests) {
 		typ := reflect.TypeOf(v)
 		var fields []string
@@ -195,7 +196,9 @@ func TestOpenAPIListsTheWordsOfTheModel(t *testing.T) {
 		"CommandName":   sorted(model.CommandNames()),
 		"Outcome":       sorted([]model.Outcome{model.OutcomeApplied, model.OutcomeRefused, model.OutcomeSuperseded}),
 		"ErrorCode":     sorted(codes),
+		"EventType":     append(sorted(model.EventTypes()), string(model.EventGap)),
 	} {
+		slices.Sort(want)
 		if diff := cmp.Diff(want, texts(t, at(t, doc, "components", "schemas", name, "enum"))); diff != "" {
 			t.Errorf("%s (-model +openapi.json):\n%s", name, diff)
 		}

@@ -29,6 +29,15 @@ func goodRequests() map[string]request {
 		"PUT /v1/blueprints/:name":    {"PUT", "/v1/blueprints/lab", `{"kind": "pool", "type": "host"}`},
 		"DELETE /v1/blueprints/:name": {"DELETE", "/v1/blueprints/lab", ""},
 		"GET /readyz":                 {"GET", "/readyz", ""},
+		"GET /v1/events":              {"GET", "/v1/events", ""},
+		"GET /v1/subscriptions":       {"GET", "/v1/subscriptions", ""},
+		"GET /v1/subscriptions/:name": {"GET", "/v1/subscriptions/ci", ""},
+		"PUT /v1/subscriptions/:name": {
+			"PUT", "/v1/subscriptions/ci", `{"url": "https://example.org/", "secret": "sixteen bytes or more"}`,
+		},
+		"DELETE /v1/subscriptions/:name":                  {"DELETE", "/v1/subscriptions/ci", ""},
+		"GET /v1/subscriptions/:name/dead-letters":        {"GET", "/v1/subscriptions/ci/dead-letters", ""},
+		"POST /v1/subscriptions/:name/dead-letters/retry": {"POST", "/v1/subscriptions/ci/dead-letters/retry", ""},
 	}
 	for _, kind := range []string{"leases", "resources"} {
 		route, path := "/v1/"+kind+"/:id", "/v1/"+kind+"/"+leaseID
@@ -153,7 +162,7 @@ func TestPanicIsAProblem(t *testing.T) {
 func TestRouterErrorsAreProblems(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t, &fakeStore{})
-	for _, path := range []string{"/nowhere", "/v1", "/v1/", "/v1/leases/", "/v1/leases/" + leaseID + "/nothing", "/v1/events", "/asynqmon/", "/%00", "/v1/leases/%zz"} {
+	for _, path := range []string{"/nowhere", "/v1", "/v1/", "/v1/leases/", "/v1/leases/" + leaseID + "/nothing", "/v1/event", "/asynqmon/", "/%00", "/v1/leases/%zz"} {
 		if strings.Contains(path, "%zz") {
 			continue // refused by the HTTP server itself
 		}

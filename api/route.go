@@ -39,4 +39,11 @@ func (s *Server) routes() {
 	v1.PUT("/blueprints/:name", s.putBlueprint)
 	v1.GET("/blueprints/:name", s.readBlueprint)
 	v1.DELETE("/blueprints/:name", s.deleteBlueprint)
+	v1.GET("/events", s.streamEvents)
+	v1.GET("/subscriptions", s.listSubscriptions)
+	v1.PUT("/subscriptions/:name", s.putSubscription)
+	v1.GET("/subscriptions/:name", s.readSubscription)
+	v1.DELETE("/subscriptions/:name", s.deleteSubscription)
+	v1.GET("/subscriptions/:name/dead-letters", s.listDeadLetters)
+	v1.POST("/subscriptions/:name/dead-letters/retry", s.retryDeadLetters)
 }

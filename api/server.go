@@ -2,6 +2,7 @@ package api
 
 import (
 	"cmp"
+	"context"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -14,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"drydock/auth"
+	"drydock/outbound"
 )
 
 // Config says what a [Server] works with.
@@ -50,6 +52,14 @@ type Config struct {
 	RequestTimeout time.Duration
 	// MaxWaiters bounds the waiting reads at one time; default 10000. A waiter costs a goroutine and a connection.
 	MaxWaiters int
+	// MaxStreams bounds the event streams at one time; default 1000.
+	MaxStreams int
+	// Heartbeat is how long an event stream may be silent; default 15s.
+	Heartbeat time.Duration
+	// StreamSlow is how long the reader of an event stream may take for what is written at one time before he is cut off; default 10s.
+	StreamSlow time.Duration
+	// Addresses says where subscriptions may send events; default public addresses only.
+	Addresses outbound.AddressPolicy
 	// Now is the clock; default [time.Now].
 	Now func() time.Time
 }
@@ -75,7 +85,10 @@ type Server struct {
 
 	draining atomic.Bool
 	waiters  atomic.Int64
+	streams  atomic.Int64
 	endWaits func()
+	// untilDrain ends when event streams have to.
+	untilDrain context.Context
 	// waitsEndC is closed when waiting reads have to answer with what they have.
 	waitsEndC chan struct{}
 }
@@ -90,12 +103,20 @@ func New(cfg Config) *Server {
 	cfg.Log = cmp.Or(cfg.Log, slog.Default())
 	cfg.RequestTimeout = cmp.Or(cfg.RequestTimeout, 15*time.Second)
 	cfg.MaxWaiters = cmp.Or(cfg.MaxWaiters, 10_000)
+	cfg.MaxStreams = cmp.Or(cfg.MaxStreams, 1000)
+	cfg.Heartbeat = cmp.Or(cfg.Heartbeat, defaultHeartbeat)
+	cfg.StreamSlow = cmp.Or(cfg.StreamSlow, defaultStreamSlow)
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
 	s := &Server{cfg: cfg, echo: echo.New(), metrics: newMetrics(cfg.Registry), waitsEndC: make(chan struct{})}
 	s.limiter = newLimiter(cfg.RateLimit, cfg.RateBurst, cfg.Now)
-	s.endWaits = sync.OnceFunc(func() { close(s.waitsEndC) })
+	untilDrain, drained := context.WithCancel(context.Background())
+	s.untilDrain = untilDrain
+	s.endWaits = sync.OnceFunc(func() {
+		close(s.waitsEndC)
+		drained()
+	})
 	s.echo.HTTPErrorHandler = s.fail
 	s.echo.IPExtractor = addressOf(cfg.TrustedProxies)
 	s.use()
@@ -122,7 +143,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // server of [Server.HTTPServer] shuts down.
 func (s *Server) Drain() { s.draining.Store(true) }
 
-// HTTPServer returns a server with bounds on slow and large requests. Its Shutdown ends waiting reads with what they have.
+// HTTPServer returns a server with bounds on slow and large requests. Its Shutdown ends waiting reads with what they have, and event
+// streams.
 //
 // It has no ReadTimeout and no WriteTimeout, which would cut waiting reads off: the API sets both deadlines per request.
 func (s *Server) HTTPServer() *http.Server {

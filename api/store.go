@@ -43,6 +43,9 @@ type Store interface {
 	// signal, so a reader who reads the object after each misses nothing. stop must be called.
 	Watch(ctx context.Context, ref model.Ref) (changed <-chan struct{}, stop func())
 	Ping(ctx context.Context) error
+
+	Events
+	Subscriptions
 }
 
 // KeyKnower is a [Store] that can tell whether a request with this idempotency key was accepted before. With it, a repeated

@@ -204,6 +204,7 @@ func calls(e *env, lease, resource *Claim) map[string]func(ctx context.Context) 
 	one := func(_ any, err error) error { return err }
 	idem := model.Idempotency{Key: "k", Fingerprint: "f"}
 	b := &model.Blueprint{Namespace: e.ns, Name: bp, Kind: "pool", Type: "host"}
+	claim := &SubscriptionClaim{Namespace: e.ns, Name: "s", Writer: "w"}
 	return map[string]func(ctx context.Context) error{
 		"ApplyLease":    func(ctx context.Context) error { return one(e.ApplyLease(ctx, lease, LeaseStep{})) },
 		"ApplyResource": func(ctx context.Context) error { return one(e.ApplyResource(ctx, resource, ResourceStep{})) },
@@ -244,6 +245,7 @@ func calls(e *env, lease, resource *Claim) map[string]func(ctx context.Context) 
 		"Due":             func(ctx context.Context) error { _, _, err := e.Due(ctx, e.ns, 1); return err },
 		"Finish":          func(ctx context.Context) error { return one(e.Finish(ctx, lease, time.Time{})) },
 		"FreeSlots":       func(ctx context.Context) error { return one(e.FreeSlots(ctx, e.ns, []string{"s"})) },
+		"FollowEvents":    func(ctx context.Context) error { return one(e.FollowEvents(ctx, e.ns, "")) },
 		"KnowsKey":        func(ctx context.Context) error { return one(e.KnowsKey(ctx, e.ns, "k")) },
 		"Lease":           func(ctx context.Context) error { return one(e.Lease(ctx, e.ns, "l1")) },
 		"Leases":          func(ctx context.Context) error { return one(e.Leases(ctx, e.ns, model.LeaseFilter{})) },
@@ -261,7 +263,28 @@ func calls(e *env, lease, resource *Claim) map[string]func(ctx context.Context) 
 		"Slots":    func(ctx context.Context) error { return one(e.Slots(ctx, lease.Ref)) },
 		"Snapshot": func(ctx context.Context) error { return one(e.Snapshot(ctx, lease, []*model.Blueprint{b}, 0)) },
 		"Touch":    func(ctx context.Context) error { return e.Touch(ctx, lease) },
-		"Verify":   func(ctx context.Context) error { return one(e.Verify(ctx, e.ns)) },
+		"PutSubscription": func(ctx context.Context) error {
+			_, _, err := e.PutSubscription(ctx, &model.Subscription{Namespace: e.ns, Name: "s", Secret: "s"})
+			return err
+		},
+		"Subscription":       func(ctx context.Context) error { return one(e.Subscription(ctx, e.ns, "s")) },
+		"Subscriptions":      func(ctx context.Context) error { return errOf(e.Subscriptions(ctx, e.ns)) },
+		"SubscriptionNames":  func(ctx context.Context) error { return errOf(e.SubscriptionNames(ctx, e.ns)) },
+		"DeleteSubscription": func(ctx context.Context) error { return e.DeleteSubscription(ctx, e.ns, "s") },
+		"DeadLetters":        func(ctx context.Context) error { return errOf(e.DeadLetters(ctx, e.ns, "s", 0, "")) },
+		"RetryDeadLetters":   func(ctx context.Context) error { return errOf(e.RetryDeadLetters(ctx, e.ns, "s")) },
+		"ClaimSubscription":  func(ctx context.Context) error { return errOf(e.ClaimSubscription(ctx, e.ns, "s")) },
+		"ClaimedSubscription": func(ctx context.Context) error {
+			_, _, err := e.ClaimedSubscription(ctx, claim)
+			return err
+		},
+		"EventSent":        func(ctx context.Context) error { return e.EventSent(ctx, claim, &model.Event{}) },
+		"EventsPassed":     func(ctx context.Context) error { return e.EventsPassed(ctx, claim, "0-0") },
+		"EventFailed":      func(ctx context.Context) error { return e.EventFailed(ctx, claim, 1, "", start) },
+		"EventDead":        func(ctx context.Context) error { return e.EventDead(ctx, claim, &model.Event{}, 1, "") },
+		"DeadLetterSent":   func(ctx context.Context) error { return e.DeadLetterSent(ctx, claim, &model.DeadLetter{}) },
+		"DeadLetterFailed": func(ctx context.Context) error { return e.DeadLetterFailed(ctx, claim, &model.DeadLetter{}, "") },
+		"Verify":           func(ctx context.Context) error { return one(e.Verify(ctx, e.ns)) },
 	}
 }
 

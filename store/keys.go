@@ -36,7 +36,10 @@ import (
 //	authorizations                     zset    "<blueprint> <owner>" of all of them
 //	idem:<key>                         hash    requests with an idempotency key, for a day
 //	done:<token>                       string  calls done, for a minute
-//	events                             stream  which objects changed
+//	events                             stream  what happened to which object
+//	subscriptions                      zset    names of subscriptions
+//	subscription:<name>                hash    where events are sent to, and how far that has come
+//	subscription:<name>:dead           stream  events that were given up
 //
 // drydock:namespaces (set) lists the namespaces; it is the one key outside of them.
 const namespacesKey = "drydock:namespaces"

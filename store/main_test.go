@@ -162,6 +162,9 @@ func (d dump) readKey(ctx context.Context, p redis.Pipeliner, key, name, typ str
 		return func() {
 			d.Streams[name] = []string{}
 			for _, x := range entries.Val() {
+				if name == "events" { // what else an event tells is the business of event_test.go
+					x.Values = map[string]any{"o": x.Values["o"], "e": x.Values["e"], "s": x.Values["s"]}
+				}
 				d.Streams[name] = append(d.Streams[name], entryText(x.Values))
 			}
 		}

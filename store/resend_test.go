@@ -26,6 +26,8 @@ var scripts = map[string]*redis.Script{
 	"apply_resource": applyResourceScript, "put_blueprint": putBlueprintScript, "delete_blueprint": deleteBlueprintScript,
 	"save_answer": saveAnswerScript, "snapshot": snapshotScript, "wake_waiters": wakeWaitersScript,
 	"admit": admitScript, "apply_blueprint": applyBlueprintScript, "tell_resources": tellResourcesScript, "authorize": authorizeScript,
+	"put_subscription": putSubscriptionScript, "delete_subscription": deleteSubscriptionScript, "claim_subscription": claimSubscriptionScript,
+	"step_subscription": stepSubscriptionScript, "retry_dead_letters": retryDeadLettersScript,
 }
 
 // resender sends every script twice, as go-redis does when a reply is lost, and hands on the second reply. The second run must
@@ -271,6 +273,7 @@ func TestResentScripts(t *testing.T) {
 		e.applyLease(c, LeaseStep{StandBack: true, Gates: &[]Gate{{Blueprint: bp, Rev: e.blueprint(bp).Rev}}})
 	}
 	e.deleteBlueprint(bp)
+	subscriptionLife(e)
 
 	for name := range scripts {
 		if r.seen[name] == 0 {

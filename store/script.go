@@ -55,28 +55,43 @@ var (
 	saveAnswerSource string
 	//go:embed lua/snapshot.lua
 	snapshotSource string
+	//go:embed lua/put_subscription.lua
+	putSubscriptionSource string
+	//go:embed lua/delete_subscription.lua
+	deleteSubscriptionSource string
+	//go:embed lua/claim_subscription.lua
+	claimSubscriptionSource string
+	//go:embed lua/step_subscription.lua
+	stepSubscriptionSource string
+	//go:embed lua/retry_dead_letters.lua
+	retryDeadLettersSource string
 )
 
 var (
-	createLeaseScript     = script(createLeaseSource)
-	createResourceScript  = script(leaseTransitions(), applySource, createResourceSource)
-	sendScript            = script(sendSource)
-	claimScript           = script(claimSource)
-	touchScript           = script(touchSource)
-	busyScript            = script(busySource)
-	dueScript             = script(dueSource)
-	finishScript          = script("local TRANSITIONS = {}\n", applySource, finishSource)
-	applyLeaseScript      = script(leaseTransitions(), applySource, applyLeaseSource)
-	applyResourceScript   = script(resourceTransitions(), applySource, applyResourceSource)
-	applyBlueprintScript  = script("local TRANSITIONS = {}\n", applySource, applyBlueprintSource)
-	tellResourcesScript   = script(tellResourcesSource)
-	putBlueprintScript    = script(putBlueprintSource)
-	wakeWaitersScript     = script(wakeWaitersSource)
-	deleteBlueprintScript = script(deleteBlueprintSource)
-	admitScript           = script(admitSource)
-	authorizeScript       = script(authorizeSource)
-	saveAnswerScript      = script(saveAnswerSource)
-	snapshotScript        = script(snapshotSource)
+	createLeaseScript        = script(createLeaseSource)
+	createResourceScript     = script(leaseTransitions(), applySource, createResourceSource)
+	sendScript               = script(sendSource)
+	claimScript              = script(claimSource)
+	touchScript              = script(touchSource)
+	busyScript               = script(busySource)
+	dueScript                = script(dueSource)
+	finishScript             = script("local TRANSITIONS = {}\n", applySource, finishSource)
+	applyLeaseScript         = script(leaseTransitions(), applySource, applyLeaseSource)
+	applyResourceScript      = script(resourceTransitions(), applySource, applyResourceSource)
+	applyBlueprintScript     = script("local TRANSITIONS = {}\n", applySource, applyBlueprintSource)
+	tellResourcesScript      = script(tellResourcesSource)
+	putBlueprintScript       = script(putBlueprintSource)
+	wakeWaitersScript        = script(wakeWaitersSource)
+	deleteBlueprintScript    = script(deleteBlueprintSource)
+	admitScript              = script(admitSource)
+	authorizeScript          = script(authorizeSource)
+	saveAnswerScript         = script(saveAnswerSource)
+	snapshotScript           = script(snapshotSource)
+	putSubscriptionScript    = script(putSubscriptionSource)
+	deleteSubscriptionScript = script(deleteSubscriptionSource)
+	claimSubscriptionScript  = script(claimSubscriptionSource)
+	stepSubscriptionScript   = script(stepSubscriptionSource)
+	retryDeadLettersScript   = script(retryDeadLettersSource)
 )
 
 func script(parts ...string) *redis.Script {

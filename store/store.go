@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,9 @@ type Config struct {
 	Durability Durability
 	// Now overrides the server's clock, for tests. Default nil: the server's own time decides.
 	Now func() time.Time
+	// EventsKept is about how many events a namespace keeps; the same for all processes. Default [DefaultEventsKept], at least
+	// [MinEventsKept].
+	EventsKept int
 	// Logger gets what nobody else is told. Default slog.Default().
 	Logger *slog.Logger
 }
@@ -57,6 +61,7 @@ func New(rdb redis.UniversalClient, cfg Config) *Store {
 	if cfg.Visibility == 0 {
 		cfg.Visibility = DefaultVisibility
 	}
+	cfg.EventsKept = max(cmp.Or(cfg.EventsKept, DefaultEventsKept), MinEventsKept)
 	s := &Store{rdb: rdb, cfg: cfg, log: cfg.Logger}
 	if s.log == nil {
 		s.log = slog.Default()
@@ -103,7 +108,7 @@ func (s *Store) head() []any {
 	if s.cfg.Now != nil {
 		now = s.cfg.Now().UnixMilli()
 	}
-	return []any{now, s.cfg.Visibility.Milliseconds()}
+	return []any{fmt.Sprintf("%d %d", now, s.cfg.EventsKept), s.cfg.Visibility.Milliseconds()}
 }
 
 // run runs a script that returns an array.

@@ -18,7 +18,7 @@ const (
 	watchRetry  = 250 * time.Millisecond
 )
 
-// watchers follows the events of the namespaces that somebody watches: one reader per namespace, shared.
+// watchers follows the events of the namespaces that somebody watches or reads: one reader per namespace, shared.
 type watchers struct {
 	store  *Store
 	ctx    context.Context
@@ -34,6 +34,9 @@ type reader struct {
 	cancel context.CancelFunc
 	// subs are the channels of those who watch, by object. Guarded by watchers.mu.
 	subs map[model.Ref]map[chan struct{}]struct{}
+	// followers counts those who read the events themselves, out of the buffer. Guarded by watchers.mu.
+	followers int
+	buffer    *eventBuffer
 }
 
 func (w *watchers) init(s *Store) {
@@ -54,19 +57,49 @@ func (s *Store) Watch(ctx context.Context, ref model.Ref) (changed <-chan struct
 	ch := make(chan struct{}, 1)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	r, ok := w.readers[ref.Namespace]
-	if !ok {
-		readCtx, cancel := context.WithCancel(w.ctx)
-		r = &reader{cancel: cancel, subs: make(map[model.Ref]map[chan struct{}]struct{})}
-		w.readers[ref.Namespace] = r
-		from := s.lastEvent(ctx, ref.Namespace)
-		w.wg.Go(func() { w.follow(readCtx, ref.Namespace, r, from) })
-	}
+	r := w.readerLocked(ctx, ref.Namespace)
 	if r.subs[ref] == nil {
 		r.subs[ref] = make(map[chan struct{}]struct{})
 	}
 	r.subs[ref][ch] = struct{}{}
 	return ch, sync.OnceFunc(func() { w.remove(ref, ch) })
+}
+
+// readerLocked returns the reader of a namespace, begun now if there is none.
+func (w *watchers) readerLocked(ctx context.Context, ns string) *reader {
+	r, ok := w.readers[ns]
+	if !ok {
+		readCtx, cancel := context.WithCancel(w.ctx)
+		from := w.store.lastEvent(ctx, ns)
+		r = &reader{cancel: cancel, subs: make(map[model.Ref]map[chan struct{}]struct{}), buffer: newEventBuffer(from)}
+		w.readers[ns] = r
+		w.wg.Go(func() { w.follow(readCtx, ns, r, from) })
+	}
+	return r
+}
+
+// join counts one more follower of a namespace.
+func (w *watchers) join(ctx context.Context, ns string) *reader {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r := w.readerLocked(ctx, ns)
+	r.followers++
+	return r
+}
+
+// leave ends what join began.
+func (w *watchers) leave(ns string, r *reader) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r.followers--
+	w.endIfUnusedLocked(ns, r)
+}
+
+func (w *watchers) endIfUnusedLocked(ns string, r *reader) {
+	if len(r.subs) == 0 && r.followers == 0 {
+		r.cancel()
+		delete(w.readers, ns)
+	}
 }
 
 func (w *watchers) remove(ref model.Ref, ch chan struct{}) {
@@ -80,36 +113,27 @@ func (w *watchers) remove(ref model.Ref, ch chan struct{}) {
 	if len(r.subs[ref]) == 0 {
 		delete(r.subs, ref)
 	}
-	if len(r.subs) == 0 {
-		r.cancel()
-		delete(w.readers, ref.Namespace)
-	}
+	w.endIfUnusedLocked(ref.Namespace, r)
 }
 
 // lastEvent returns where a new reader begins. When Redis does not answer, it begins at the start: too much is harmless.
-func (s *Store) lastEvent(ctx context.Context, ns string) string {
-	last, err := s.rdb.XRevRangeN(ctx, eventsKey(ns), "+", "-", 1).Result()
-	if err != nil || len(last) == 0 {
-		return "0"
-	}
-	return last[0].ID
+func (s *Store) lastEvent(ctx context.Context, ns string) streamID {
+	last, _ := s.lastEventID(ctx, ns)
+	return last
 }
 
-func (w *watchers) follow(ctx context.Context, ns string, r *reader, from string) {
+func (w *watchers) follow(ctx context.Context, ns string, r *reader, from streamID) {
 	lastSafety := time.Now()
 	for ctx.Err() == nil {
 		streams, err := w.store.rdb.XRead(ctx, &redis.XReadArgs{
-			Streams: []string{eventsKey(ns), from}, Count: 1000, Block: watchBlock,
+			Streams: []string{eventsKey(ns), from.String()}, Count: eventsPage, Block: watchBlock,
 		}).Result()
 		switch {
 		case err == nil:
-			for _, e := range streams[0].Messages {
-				from = e.ID
-				if ref, err := model.ParseMember(ns, toString(e.Values["o"])); err == nil {
-					w.notify(r, ref)
-				}
-			}
-		case !errors.Is(err, redis.Nil) && ctx.Err() == nil:
+			from = w.take(ctx, ns, r, from, streams[0].Messages)
+		case errors.Is(err, redis.Nil):
+			from = w.checkEnd(ctx, ns, r, from)
+		case ctx.Err() == nil:
 			// The readers of the objects themselves report an outage.
 			select {
 			case <-ctx.Done():
@@ -121,6 +145,46 @@ func (w *watchers) follow(ctx context.Context, ns string, r *reader, from string
 			w.notifyAll(r)
 		}
 	}
+}
+
+// take hands on what was read after from, and returns where it ends.
+func (w *watchers) take(ctx context.Context, ns string, r *reader, from streamID, messages []redis.XMessage) streamID {
+	entries := make([]entry, len(messages))
+	for i, m := range messages {
+		entries[i] = decodeEntry(ns, m)
+	}
+	// A full page may be one of many that this process was too slow for, and some may be gone: its readers then find out for themselves.
+	lost := false
+	if len(messages) == eventsPage {
+		first, err := w.store.rdb.XRangeN(ctx, eventsKey(ns), "-", "+", 1).Result()
+		lost = err != nil || from.before(idOf(first))
+	}
+	w.mu.Lock()
+	if lost {
+		r.buffer.reset(entries[len(entries)-1].id)
+	} else {
+		r.buffer.add(entries, r.followers > 0)
+	}
+	w.mu.Unlock()
+	for _, m := range messages {
+		if ref, err := model.ParseMember(ns, toString(m.Values["o"])); err == nil {
+			w.notify(r, ref)
+		}
+	}
+	return entries[len(entries)-1].id
+}
+
+// checkEnd is for when nothing comes: a Redis that came back from an outage without its last entries may number new ones from before
+// ours on, and they would never be read.
+func (w *watchers) checkEnd(ctx context.Context, ns string, r *reader, from streamID) streamID {
+	last, err := w.store.lastEventID(ctx, ns)
+	if err != nil || !last.before(from) {
+		return from
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r.buffer.reset(last)
+	return last
 }
 
 func (w *watchers) notify(r *reader, ref model.Ref) {

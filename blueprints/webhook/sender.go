@@ -8,13 +8,13 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
 	"drydock/blueprints"
 	"drydock/blueprints/hook"
+	"drydock/outbound"
 )
 
 // Limits on what a service may send.
@@ -25,8 +25,8 @@ const (
 	maxComplaint = 1 << 10
 )
 
-// minSecret keeps a secret from being guessed from one signed message.
-const minSecret = 16
+// HeaderStep is the message's step, a header of each request beside those of package outbound.
+const HeaderStep = "Drydock-Step"
 
 // firstPause is the pause before the first retry; it doubles with each.
 const firstPause = 100 * time.Millisecond
@@ -46,8 +46,8 @@ func (s *sender) Call(ctx context.Context, m *hook.Message, body []byte) ([]byte
 	switch {
 	case !ok || secret == "":
 		return nil, fmt.Errorf("the worker's environment has no %s to sign with", s.secretName)
-	case len(secret) < minSecret:
-		return nil, fmt.Errorf("the secret in %s must be at least %d bytes long", s.secretName, minSecret)
+	case len(secret) < outbound.MinSecret:
+		return nil, fmt.Errorf("the secret in %s must be at least %d bytes long", s.secretName, outbound.MinSecret)
 	}
 	for attempt := 0; ; attempt++ {
 		answer, err := s.send(ctx, m, body, []byte(secret))
@@ -90,12 +90,16 @@ func (s *sender) send(ctx context.Context, m *hook.Message, body, secret []byte)
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", "drydock")
-	req.Header.Set(HeaderIdempotencyKey, m.IdempotencyKey)
+	req.Header.Set(outbound.HeaderIdempotencyKey, m.IdempotencyKey)
 	req.Header.Set(HeaderStep, string(m.Step))
-	req.Header.Set(HeaderSignature, Sign(secret, body, time.Now()))
+	req.Header.Set(outbound.HeaderSignature, outbound.Sign(secret, body, time.Now()))
 	resp, err := s.client.Do(req)
 	if err != nil {
-		return nil, sendError(err)
+		err, forbidden := outbound.SendError(err)
+		if forbidden {
+			return nil, err
+		}
+		return nil, &temporaryError{err}
 	}
 	defer resp.Body.Close()
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
@@ -103,17 +107,6 @@ func (s *sender) send(ctx context.Context, m *hook.Message, body, secret []byte)
 		return nil, &temporaryError{fmt.Errorf("read the answer: %w", err)}
 	}
 	return s.judge(m.Step, resp, raw, string(secret))
-}
-
-// sendError drops the URL, whose query may be a secret, from the client's error.
-func sendError(err error) error {
-	if e, ok := errors.AsType[*url.Error](err); ok {
-		err = e.Err
-	}
-	if _, forbidden := errors.AsType[*addressError](err); forbidden {
-		return err
-	}
-	return &temporaryError{fmt.Errorf("send the request: %w", err)}
 }
 
 // judge says what a response means.

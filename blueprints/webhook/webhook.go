@@ -6,25 +6,21 @@ package webhook
 
 import (
 	"fmt"
-	"net"
-	"net/http"
-	"net/netip"
-	"net/url"
 	"os"
 	"regexp"
 	"slices"
-	"strings"
 	"time"
 
 	"drydock/blueprints"
 	"drydock/blueprints/hook"
 	"drydock/model"
+	"drydock/outbound"
 )
 
 // Kind opens blueprints of webhooks.
 type Kind struct {
 	// Addresses says where requests may go.
-	Addresses AddressPolicy
+	Addresses outbound.AddressPolicy
 	// Secret looks up a secret by the name that a blueprint gives; default [os.LookupEnv]. It is called for each request, so
 	// that a secret can be changed without a restart.
 	Secret func(name string) (secret string, ok bool)
@@ -39,7 +35,6 @@ const (
 	defaultTimeout = time.Minute
 	defaultRetries = 2
 	maxRetries     = 10
-	maxURLLength   = 2000
 )
 
 type config struct {
@@ -65,18 +60,7 @@ func (k Kind) Open(bp *model.Blueprint) (blueprints.Blueprint, error) {
 	}
 	s := &sender{
 		url: c.URL, secretName: c.SecretEnv, secret: k.Secret, retries: defaultRetries,
-		client: &http.Client{
-			Transport: &http.Transport{
-				// No proxy: the address policy would see the proxy's address only.
-				DialContext: (&net.Dialer{Timeout: 10 * time.Second, Control: k.Addresses.control}).DialContext,
-				// Steps are rare. A new connection each time means that each is checked, and that nothing is left open when the
-				// blueprint is declared anew.
-				DisableKeepAlives:      true,
-				TLSHandshakeTimeout:    10 * time.Second,
-				MaxResponseHeaderBytes: 64 << 10,
-			},
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
+		client: outbound.NewClient(k.Addresses),
 	}
 	if s.secret == nil {
 		s.secret = os.LookupEnv
@@ -93,11 +77,11 @@ func (k Kind) Open(bp *model.Blueprint) (blueprints.Blueprint, error) {
 
 var secretPattern = regexp.MustCompile(`^` + SecretPrefix + `(_[A-Z0-9_]{1,80})?$`)
 
-func (c *config) check(addresses AddressPolicy) error {
+func (c *config) check(addresses outbound.AddressPolicy) error {
 	if err := c.Resources.Check(); err != nil {
 		return err
 	}
-	if err := checkURL("config.url", c.URL, addresses); err != nil {
+	if err := addresses.CheckURL("config.url", c.URL); err != nil {
 		return err
 	}
 	if !secretPattern.MatchString(c.SecretEnv) {
@@ -121,30 +105,6 @@ func (c *config) check(addresses AddressPolicy) error {
 	}
 	if c.Timeout != 0 {
 		return model.CheckTTL("config.timeout", time.Duration(c.Timeout))
-	}
-	return nil
-}
-
-func checkURL(field, text string, addresses AddressPolicy) error {
-	u, err := url.Parse(text)
-	switch {
-	case text == "":
-		return model.Invalid(field, "is required")
-	case len(text) > maxURLLength:
-		return model.Invalid(field, "must not be longer than %d bytes", maxURLLength)
-	case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.Opaque != "":
-		// The parser's error would show the text, which may hold what should not be shown.
-		return model.Invalid(field, "must be an absolute http or https URL")
-	case u.User != nil:
-		return model.Invalid(field, "must not hold a user or password: blueprints can be read; requests are signed instead")
-	case u.Fragment != "" || strings.HasSuffix(text, "#"):
-		return model.Invalid(field, "must not have a fragment")
-	}
-	// Names are checked when they are resolved, which is not now.
-	if addr, err := netip.ParseAddr(u.Hostname()); err == nil {
-		if err := addresses.check(addr); err != nil {
-			return model.Invalid(field, "%s", err)
-		}
 	}
 	return nil
 }

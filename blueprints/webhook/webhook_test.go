@@ -21,6 +21,7 @@ import (
 	"drydock/blueprints/hook"
 	"drydock/blueprints/webhook"
 	"drydock/model"
+	"drydock/outbound"
 )
 
 const (
@@ -30,7 +31,7 @@ const (
 
 // inside is a kind that may call the tests' own servers.
 var inside = webhook.Kind{
-	Addresses: webhook.AddressPolicy{Private: true},
+	Addresses: outbound.AddressPolicy{Private: true},
 	Secret: func(name string) (string, bool) {
 		if name != secretName {
 			return "", false
@@ -71,13 +72,13 @@ type service struct {
 
 func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
-	if err := webhook.Verify([]byte(secret), body, r.Header.Get(webhook.HeaderSignature), time.Now()); err != nil {
+	if err := outbound.Verify([]byte(secret), body, r.Header.Get(outbound.HeaderSignature), time.Now()); err != nil {
 		http.Error(w, err.Error(), http.StatusUnauthorized)
 		return
 	}
 	var m hook.Message
 	if err := json.Unmarshal(body, &m); err != nil || string(m.Step) != r.Header.Get(webhook.HeaderStep) ||
-		m.IdempotencyKey != r.Header.Get(webhook.HeaderIdempotencyKey) {
+		m.IdempotencyKey != r.Header.Get(outbound.HeaderIdempotencyKey) {
 		http.Error(w, "bad message", http.StatusBadRequest)
 		return
 	}
@@ -281,7 +282,7 @@ func TestAddressesAreCheckedWhenTheConnectionIsMade(t *testing.T) {
 	// localhost is a name, so that only the dialler can know where it leads.
 	url = strings.Replace(url, "127.0.0.1", "localhost", 1)
 	public := inside
-	public.Addresses = webhook.AddressPolicy{}
+	public.Addresses = outbound.AddressPolicy{}
 	_, err := hooks(t, public, blueprint(url)).ActivateResource(t.Context(), call, res)
 	if err == nil || !strings.Contains(err.Error(), "is not public") || reached.Load() != 0 {
 		t.Errorf("error = %v, reached = %d", err, reached.Load())
@@ -339,7 +340,7 @@ func TestSecretsStayOutOfErrors(t *testing.T) {
 func TestTheSecretComesFromTheEnvironment(t *testing.T) {
 	t.Setenv(secretName, secret)
 	s := &service{done: map[string]string{}}
-	kind := webhook.Kind{Addresses: webhook.AddressPolicy{Private: true}}
+	kind := webhook.Kind{Addresses: outbound.AddressPolicy{Private: true}}
 	if _, err := hooks(t, kind, blueprint(serve(t, s.ServeHTTP))).ActivateResource(t.Context(), call, res); err != nil {
 		t.Error(err)
 	}
@@ -376,51 +377,4 @@ func TestOnlyListedStepsAreSent(t *testing.T) {
 	if h.DestroyResource == nil || h.ActivateResource != nil || h.Timeout != 5*time.Second {
 		t.Errorf("hooks = %+v", h)
 	}
-}
-
-func TestVerify(t *testing.T) {
-	t.Parallel()
-	now := time.Unix(1_700_000_000, 0)
-	body := []byte(`{"a": 1}`)
-	good := webhook.Sign([]byte(secret), body, now)
-	for name, tc := range map[string]struct {
-		signature, body, secret string
-		at                      time.Time
-		ok                      bool
-	}{
-		"good":            {good, string(body), secret, now, true},
-		"a little late":   {good, string(body), secret, now.Add(webhook.Tolerance), true},
-		"a little early":  {good, string(body), secret, now.Add(-webhook.Tolerance), true},
-		"too late":        {good, string(body), secret, now.Add(webhook.Tolerance + time.Second), false},
-		"too early":       {good, string(body), secret, now.Add(-webhook.Tolerance - time.Second), false},
-		"other body":      {good, `{"a": 2}`, secret, now, false},
-		"other secret":    {good, string(body), "another secret", now, false},
-		"other time":      {strings.Replace(good, "t=17", "t=18", 1), string(body), secret, now, false},
-		"two sums":        {good + ",v1=00", string(body), secret, now, true},
-		"blanks":          {strings.Replace(good, ",", ", ", 1), string(body), secret, now, true},
-		"no time":         {good[strings.Index(good, "v1"):], string(body), secret, now, false},
-		"no sum":          {good[:strings.Index(good, ",")], string(body), secret, now, false},
-		"not hex":         {"t=1700000000,v1=zz", string(body), secret, now, false},
-		"empty":           {"", string(body), secret, now, false},
-		"a date far away": {"t=9223372036854775807,v1=00", string(body), secret, now, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			if err := webhook.Verify([]byte(tc.secret), []byte(tc.body), tc.signature, tc.at); (err == nil) != tc.ok {
-				t.Errorf("Verify = %v, want ok = %v", err, tc.ok)
-			}
-		})
-	}
-}
-
-// A service in Go checks each request like this, before it looks at the body.
-func ExampleVerify() {
-	body := []byte(`{"step": "activate"}`)
-	header := webhook.Sign([]byte("a secret of sixteen bytes or more"), body, time.Unix(1_700_000_000, 0))
-	fmt.Println(header)
-	err := webhook.Verify([]byte("a secret of sixteen bytes or more"), body, header, time.Unix(1_700_000_010, 0))
-	fmt.Println(err)
-	// Output:
-	// t=1700000000,v1=f2ca8af8ece775e06ba9e947b0385dc24b9f68492eb5b683d84c79ecf158f77c
-	// <nil>
 }

@@ -20,6 +20,7 @@ import (
 	"drydock/blueprints/webhook"
 	"drydock/client"
 	"drydock/model"
+	"drydock/outbound"
 )
 
 func blueprintCommand(o *clientOptions) *cli.Command {
@@ -143,7 +144,7 @@ func sameJSON(a, b json.RawMessage) bool {
 
 // everyKind knows all kinds without bounds: those are the server's.
 func everyKind() *blueprints.Registry {
-	return blueprints.NewRegistry(pool.Kind{}, exec.Kind{}, webhook.Kind{Addresses: webhook.AddressPolicy{Private: true}}, gitAnywhere{})
+	return blueprints.NewRegistry(pool.Kind{}, exec.Kind{}, webhook.Kind{Addresses: outbound.AddressPolicy{Private: true}}, gitAnywhere{})
 }
 
 // gitAnywhere is the git kind on a server that keeps copies wherever a blueprint wants them.

@@ -12,6 +12,7 @@ import (
 
 	"drydock/handlers"
 	"drydock/model"
+	"drydock/store"
 )
 
 // env names the variables of a flag: DRYDOCK_ and the flag's name, and any others it is known by.
@@ -30,6 +31,7 @@ type options struct {
 	lockTTL       time.Duration
 	durability    string
 	taskRetention time.Duration
+	eventsKept    int
 	logLevel      string
 	logFormat     string
 
@@ -70,6 +72,9 @@ func (o *options) blueprintsFlag() cli.Flag {
 	}
 }
 
+// maxEventsKept keeps one namespace's events below a few gigabytes.
+const maxEventsKept = 10_000_000
+
 // commonFlags are those of every process that speaks to Redis.
 func (o *options) commonFlags(taskRetention time.Duration) []cli.Flag {
 	return []cli.Flag{
@@ -80,6 +85,16 @@ func (o *options) commonFlags(taskRetention time.Duration) []cli.Flag {
 		&cli.DurationFlag{
 			Name: "task-retention", Sources: env("task-retention"), Value: taskRetention, Destination: &o.taskRetention,
 			Usage: "how long completed tasks stay visible in Asynqmon; 0 = not at all",
+		},
+		&cli.IntFlag{
+			Name: "events-kept", Sources: env("events-kept"), Value: store.DefaultEventsKept, Destination: &o.eventsKept,
+			Usage: "about how many events each namespace keeps for those who read on later; the same for all processes",
+			Validator: func(n int) error {
+				if n < store.MinEventsKept || n > maxEventsKept {
+					return model.Invalid("--events-kept", "must be between %d and %d", store.MinEventsKept, maxEventsKept)
+				}
+				return nil
+			},
 		},
 		&cli.StringFlag{
 			Name: "log-level", Sources: env("log-level"), Value: "info", Destination: &o.logLevel,
@@ -109,11 +124,11 @@ func (o *options) blueprintFlags() []cli.Flag {
 		},
 		&cli.BoolFlag{
 			Name: "webhook-private", Sources: env("webhook-private"), Destination: &o.webhookPrivate,
-			Usage: "let webhook blueprints call private and loopback addresses",
+			Usage: "let webhooks of blueprints and subscriptions call private and loopback addresses",
 		},
 		&cli.StringSliceFlag{
 			Name: "webhook-allow", Sources: env("webhook-allow"), Destination: &o.webhookAllow,
-			Usage: "let webhook blueprints call this `NETWORK` too, such as 10.1.0.0/16 (repeatable)",
+			Usage: "let webhooks call this `NETWORK` too, such as 10.1.0.0/16 (repeatable)",
 		},
 	}
 }

@@ -27,9 +27,11 @@ import (
 	"drydock/blueprints/git"
 	"drydock/blueprints/pool"
 	"drydock/blueprints/webhook"
+	"drydock/deliver"
 	"drydock/handlers"
 	"drydock/locks"
 	"drydock/model"
+	"drydock/outbound"
 	"drydock/store"
 	"drydock/tasks"
 )
@@ -44,13 +46,9 @@ func kinds(o *options) (*blueprints.Registry, error) {
 		}
 		programs.Folders = append(programs.Folders, abs)
 	}
-	addresses := webhook.AddressPolicy{Private: o.webhookPrivate}
-	for _, network := range o.webhookAllow {
-		prefix, err := netip.ParsePrefix(network)
-		if err != nil {
-			return nil, model.Invalid("--webhook-allow", "%s is not a network such as 10.1.0.0/16", model.Quote(network))
-		}
-		addresses.Allow = append(addresses.Allow, prefix)
+	addresses, err := o.addresses()
+	if err != nil {
+		return nil, err
 	}
 	root, err := filepath.Abs(o.gitRoot)
 	if err != nil {
@@ -59,6 +57,19 @@ func kinds(o *options) (*blueprints.Registry, error) {
 	return blueprints.NewRegistry(
 		pool.Kind{Commands: programs}, exec.Kind{Commands: programs}, webhook.Kind{Addresses: addresses}, git.Kind{Root: root},
 	), nil
+}
+
+// addresses says where webhooks may go, those of blueprints and those of subscriptions.
+func (o *options) addresses() (outbound.AddressPolicy, error) {
+	policy := outbound.AddressPolicy{Private: o.webhookPrivate}
+	for _, network := range o.webhookAllow {
+		prefix, err := netip.ParsePrefix(network)
+		if err != nil {
+			return policy, model.Invalid("--webhook-allow", "%s is not a network such as 10.1.0.0/16", model.Quote(network))
+		}
+		policy.Allow = append(policy.Allow, prefix)
+	}
+	return policy, nil
 }
 
 // asynqmonRoot is where the dashboard is mounted.
@@ -96,6 +107,8 @@ type service struct {
 	tasks *tasks.Client
 	kinds *blueprints.Registry
 	prom  *prometheus.Registry
+	// addresses says where webhooks may go.
+	addresses outbound.AddressPolicy
 	// closers run last to first.
 	closers []func()
 }
@@ -116,11 +129,15 @@ func newService(opts *options) (*service, error) {
 	if err != nil {
 		return nil, err
 	}
+	addresses, err := opts.addresses()
+	if err != nil {
+		return nil, err
+	}
 	log := opts.logger()
 	redis.SetLogger(clientLogger{log.With("component", "go-redis")})
-	s := &service{opts: opts, log: log, rdb: rdb, kinds: known, prom: prometheus.NewRegistry()}
+	s := &service{opts: opts, log: log, rdb: rdb, kinds: known, prom: prometheus.NewRegistry(), addresses: addresses}
 	s.prom.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	s.store = store.New(rdb, store.Config{Visibility: opts.lockTTL + time.Second, Durability: level, Logger: log})
+	s.store = store.New(rdb, store.Config{Visibility: opts.lockTTL + time.Second, Durability: level, EventsKept: opts.eventsKept, Logger: log})
 	s.tasks = tasks.NewClient(asynq.NewClientFromRedisClient(rdb), opts.taskRetention)
 	s.onClose(func() { _ = rdb.Close() })
 	s.onClose(s.store.Close)
@@ -156,7 +173,7 @@ func (s *service) startAPI(ctx context.Context, ln net.Listener, door *access, e
 	dashboard := asynqmon.Handler(queueClient(s.opts.redis), asynqmonRoot, false)
 	s.onClose(func() { _ = dashboard.Close() })
 	cfg := api.Config{
-		Store: s.store, Tasks: s.tasks, Kinds: s.kinds, Registry: s.prom, Log: s.log,
+		Store: s.store, Tasks: s.tasks, Kinds: s.kinds, Registry: s.prom, Log: s.log, Addresses: s.addresses,
 		Asynqmon: dashboard, AsynqmonRoot: asynqmonRoot,
 	}
 	door.configure(&cfg, &s.opts.access)
@@ -192,10 +209,12 @@ func (s *service) startWorker(ctx context.Context, locker *locks.Locker) (wait f
 		Concurrency: s.opts.concurrency, DispatchInterval: s.opts.dispatchInterval, ShutdownTimeout: s.opts.shutdownTimeout, Logger: s.log,
 	})
 	sweeper := handlers.NewSweeper(s.store, s.tasks, handlers.SweeperConfig{Namespaces: s.opts.namespaces, Logger: s.log})
+	deliverer := deliver.New(s.store, locker, deliver.Config{Addresses: s.addresses, Namespaces: s.opts.namespaces, Logger: s.log})
 	if err := server.Start(); err != nil {
 		return nil, err
 	}
 	var wg sync.WaitGroup
+	wg.Go(func() { deliverer.Run(ctx) })
 	wg.Go(func() { sweeper.Run(ctx) })
 	wg.Go(func() {
 		<-ctx.Done()

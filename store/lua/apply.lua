@@ -84,7 +84,7 @@ local function order(member, release)
   if (tonumber(o.releases) or 0) == 0 then
     push(member, release.id, release.rest, 'release', release.text, true)
     if string.sub(member, 1, 9) == 'resource:' then refree(string.sub(member, 10)) end
-    tell(member, 'command-sent', o.status)
+    tell(member, 'command-sent', o.status, about('t', release.text, 'c', release.id))
   end
 end
 
@@ -92,8 +92,11 @@ end
 -- resource from the given argument on.
 local function make(id, rtype, step, first, text)
   local key, member = P .. 'resource:' .. id, 'resource:' .. id
-  local fields = {'created', int(NOW), 'updated', int(NOW)}
-  for i = first, #ARGV do fields[#fields + 1] = ARGV[i] end
+  local fields, name = {'created', int(NOW), 'updated', int(NOW)}, ''
+  for i = first, #ARGV do
+    fields[#fields + 1] = ARGV[i]
+    if (i - first) % 2 == 1 and ARGV[i - 1] == 'name' then name = ARGV[i] end
+  end
   redis.call('HSET', key, unpack(fields))
   redis.call('ZADD', P .. 'resources', 0, id)
   redis.call('ZADD', P .. 'resources:pending', 0, id)
@@ -103,7 +106,7 @@ local function make(id, rtype, step, first, text)
   for _, slot in ipairs(step.slots or {}) do redis.call('SET', P .. 'slot:' .. slot, member) end
   log(key, 'allocated', text, '', step.fence, step.worker)
   owe(member)
-  tell(member, 'allocated', 'pending')
+  tell(member, 'allocated', 'pending', about('t', text, 'y', rtype, 'n', name, 'b', step.blueprint, 'f', int(step.fence), 'w', step.worker))
 end
 
 -- may_make checks what must hold whenever a blueprint makes a resource.
@@ -123,4 +126,22 @@ local function finish(key, member, at)
     redis.call('ZREM', P .. 'wake', member)
   end
   return 'done'
+end
+
+-- tell_step tells of a step. o has what is known of the object.
+local function tell_step(member, step, state, o)
+  local entries, set = step.log or {}, step.set or {}
+  local last = entries[#entries] or {}
+  local more = about('t', last.t, 'c', last.c, 'y', o.type, 'u', o.owner, 'n', o.name, 'r', set.resource or o.resource,
+    'b', set.blueprint or o.blueprint, 'f', int(step.fence), 'w', step.worker)
+  for i = 1, #entries - 1 do
+    for _, field in ipairs({'e', 't', 'c'}) do
+      local value = entries[i][field]
+      if value and value ~= '' then
+        more[#more + 1] = field .. i
+        more[#more + 1] = value
+      end
+    end
+  end
+  tell(member, last.e or '', state, more)
 end

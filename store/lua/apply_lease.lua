@@ -111,5 +111,5 @@ if o.for_resource ~= '' and state ~= step.from then
   if step.sub_release then order(above, step.sub_release) end
   if redis.call('EXISTS', P .. above) == 1 and redis.call('HGET', P .. above, 'status') ~= 'destroyed' then owe(above) end
 end
-tell(member, step.log and step.log[#step.log].e or '', state)
+tell_step(member, step, state, o)
 return {'ok', step.finish and finish(key, member, step.finish) or '', unpack(woken)}

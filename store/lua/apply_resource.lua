@@ -8,7 +8,7 @@
 -- Writes only after all checks pass.
 local id, step = ARGV[3], cjson.decode(ARGV[4])
 local key, member = KEYS[1], 'resource:' .. id
-local o = read(key, 'status', 'writer', 'version', 'type', 'blueprint', 'slots', 'for_lease', 'sublease')
+local o = read(key, 'status', 'writer', 'version', 'type', 'blueprint', 'slots', 'for_lease', 'sublease', 'name')
 local code, state = guard(o, step, key)
 if code == 'repeat' then return {code, step.finish and finish(key, member, step.finish) or ''} end
 if code ~= 'ok' then return {code, ''} end
@@ -22,11 +22,13 @@ advance(key, 'resources', id, step, state)
 -- A resource's capacity bounds this loop.
 if step.cascade then
   for i, lease in ipairs(redis.call('ZRANGE', key .. ':leases', 0, -1)) do
-    local status = redis.call('HGET', P .. 'lease:' .. lease, 'status')
-    if status and string.find(step.cascade.states, ',' .. status .. ',', 1, true) then
-      push('lease:' .. lease, step.cascade.id .. string.format('%04d', i), step.cascade.rest, 'release', step.cascade.text, true)
+    local l = read(P .. 'lease:' .. lease, 'status', 'type', 'owner', 'blueprint')
+    if l.status ~= '' and string.find(step.cascade.states, ',' .. l.status .. ',', 1, true) then
+      local cid = step.cascade.id .. string.format('%04d', i)
+      push('lease:' .. lease, cid, step.cascade.rest, 'release', step.cascade.text, true)
       owe('lease:' .. lease)
-      tell('lease:' .. lease, 'command-sent', status)
+      tell('lease:' .. lease, 'command-sent', l.status, about('t', step.cascade.text, 'c', cid, 'y', l.type, 'u', l.owner, 'r', id,
+        'b', l.blueprint))
     end
   end
 end
@@ -61,5 +63,5 @@ if state == 'destroyed' then
   end
   wake_heads(o.type, 0)
 end
-tell(member, step.log and step.log[#step.log].e or '', state)
+tell_step(member, step, state, o)
 return {'ok', step.finish and finish(key, member, step.finish) or '', unpack(woken)}

@@ -47,5 +47,5 @@ if idem ~= '' then
 end
 log(KEYS[1], 'queued', 'queued for a ' .. rtype)
 owe(member)
-tell(member, 'queued', 'pending')
+tell(member, 'queued', 'pending', about('t', 'queued for a ' .. rtype, 'y', rtype, 'u', owner))
 return {1, '', show(member), unpack(woken)}

@@ -34,5 +34,5 @@ if o.gates ~= '' then
 end
 local unseen = redis.call('HGET', lease_key, 'woken') == '1' and 1 or 0
 pass_on(step.lease, o.type, shape, o.order, math.max(step.pass or 0, unseen), true)
-tell(lease_member, 'allocated', 'pending')
+tell_step(lease_member, step, 'pending', o)
 return {'ok', finish(lease_key, lease_member, step.finish), unpack(woken)}

@@ -1,8 +1,9 @@
 -- Shared head of every script. KEYS[1] is always a key of the namespace; all keys that a script derives start with its
--- prefix and so share its hash tag (docs/adr/0002). ARGV[1] is the time in ms since the epoch, 0 = the server's own;
--- ARGV[2] is the visibility in ms: how long an enqueued or claimed object stays out of the sweeper's sight.
+-- prefix and so share its hash tag (docs/adr/0002). ARGV[1] is the time in ms since the epoch, 0 = the server's own, and how many
+-- events the namespace keeps; ARGV[2] is the visibility in ms: how long an enqueued or claimed object stays out of the sweeper's sight.
 local P = string.match(KEYS[1], '^drydock:{[^}]*}:')
-local NOW = tonumber(ARGV[1])
+local NOW, EVENTS_KEPT = string.match(ARGV[1], '^(%d+) (%d+)$')
+NOW = tonumber(NOW)
 if NOW == 0 then
   local t = redis.call('TIME')
   NOW = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -12,7 +13,7 @@ local VISIBLE_AT = NOW + tonumber(ARGV[2])
 -- How many queues of different requirements one event looks at; the word is passed on by the waiters themselves.
 local MAX_SHAPES = 100
 -- About how many entries a log keeps.
-local LOG_LENGTH, EVENTS_LENGTH = 1000, 10000
+local LOG_LENGTH = 1000
 -- One lease on a resource outweighs any instant in the score of the free index: ms since the epoch stay below 1e13.
 local LOAD_WEIGHT = 1e13
 
@@ -41,9 +42,24 @@ local function log(key, event, text, command, fence, worker)
     'f', fence or 0, 'w', worker or '')
 end
 
--- tell appends to the namespace's events, which readers follow to see that an object has changed.
-local function tell(member, event, status)
-  redis.call('XADD', P .. 'events', 'MAXLEN', '~', EVENTS_LENGTH, '*', 'o', member, 'e', event, 's', status)
+-- about makes a list of fields and values for tell, without those that have no value.
+local function about(...)
+  local list = {}
+  for i = 1, select('#', ...), 2 do
+    local name, value = select(i, ...)
+    if value and value ~= '' then
+      list[#list + 1] = name
+      list[#list + 1] = value
+    end
+  end
+  return list
+end
+
+-- tell appends to the namespace's events, which readers follow to see that an object has changed and what happened to it. One write
+-- of an object is one entry: o object, e event, s status; more may hold t text, c command, y type, u owner, r resource, b blueprint,
+-- n name, f fence, w worker, and for what the same write did before its last event e1, t1, c1, e2, t2, c2 and so on (store/event.go).
+local function tell(member, event, status, more)
+  redis.call('XADD', P .. 'events', 'MAXLEN', '~', EVENTS_KEPT, '*', 'o', member, 'e', event, 's', status, unpack(more or {}))
 end
 
 -- owe records that an object is owed an update. The objects in `woken` turned their flag on just now: whoever runs the

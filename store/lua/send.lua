@@ -17,7 +17,7 @@ local function reply(code, answer, id)
   end
   return {code, answer, show(member), command, unpack(woken)}
 end
-local o = read(KEYS[1], 'status')
+local o = read(KEYS[1], 'status', 'type', 'owner', 'name', 'resource', 'blueprint')
 if o.status == '' then return {-2} end
 if idem ~= '' then
   local known = read(P .. 'idem:' .. idem, 'fingerprint', 'id', 'answer')
@@ -45,5 +45,6 @@ if code == 2 then return reply(2, '', '') end
 push(member, cid, ARGV[5], ARGV[6], ARGV[7], ARGV[9] == '1')
 if ARGV[9] == '1' and string.sub(member, 1, 9) == 'resource:' then refree(string.sub(member, 10)) end
 owe(member)
-tell(member, 'command-sent', o.status)
+tell(member, 'command-sent', o.status, about('t', ARGV[7], 'c', cid, 'y', o.type, 'u', o.owner, 'n', o.name, 'r', o.resource,
+  'b', o.blueprint))
 return reply(1, '', cid)

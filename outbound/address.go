@@ -1,4 +1,4 @@
-package webhook
+package outbound
 
 import (
 	"fmt"
@@ -36,10 +36,11 @@ var special = []netip.Prefix{
 	netip.MustParsePrefix("::/96"),
 }
 
-// addressError says that the policy forbids an address.
-type addressError struct{ addr netip.Addr }
+// AddressError says that the policy forbids an address.
+type AddressError struct{ addr netip.Addr }
 
-func (e *addressError) Error() string {
+// Error implements error.
+func (e *AddressError) Error() string {
 	return fmt.Sprintf("the address %s is not public, and this server sends webhooks to public addresses only", e.addr)
 }
 
@@ -53,7 +54,7 @@ func (p AddressPolicy) check(addr netip.Addr) error {
 		return nil
 	}
 	if !addr.IsGlobalUnicast() || addr.IsPrivate() || slices.ContainsFunc(special, holds) {
-		return &addressError{addr: addr}
+		return &AddressError{addr: addr}
 	}
 	return nil
 }

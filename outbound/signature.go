@@ -1,4 +1,4 @@
-package webhook
+package outbound
 
 import (
 	"crypto/hmac"
@@ -15,10 +15,9 @@ import (
 const (
 	// HeaderSignature is "t=<seconds since 1970>,v1=<hex of HMAC-SHA256>", see [Sign].
 	HeaderSignature = "Drydock-Signature"
-	// HeaderIdempotencyKey is the message's idempotency key, the same for each attempt.
+	// HeaderIdempotencyKey is the same for each attempt to send a message. Unlike the body, headers other than the signature are not
+	// signed.
 	HeaderIdempotencyKey = "Idempotency-Key"
-	// HeaderStep is the message's step. Unlike the body, headers other than the signature are not signed.
-	HeaderStep = "Drydock-Step"
 )
 
 // Tolerance is how far a signature's time may be from the receiver's for [Verify]. It bounds how long a recorded request
