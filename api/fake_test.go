@@ -45,6 +45,8 @@ type fakeStore struct {
 	blueprint       func(namespace, name string) (*model.Blueprint, error)
 	blueprints      func(namespace string) ([]*model.Blueprint, error)
 	deleteBlueprint func(namespace, name string) error
+	authorize       func(a model.Authorization) (*model.Authorization, []model.Ref, error)
+	authorizations  func(namespace string, f model.AuthorizationFilter) (model.Page[*model.Authorization], error)
 	saveAnswer      func(ctx context.Context, namespace, key string, a model.Answer) (model.Answer, error)
 	watch           func(ref model.Ref) (<-chan struct{}, func())
 	ping            func() error
@@ -151,6 +153,22 @@ func (f *fakeStore) DeleteBlueprint(_ context.Context, namespace, name string) (
 		return nil, err
 	}
 	return nil, f.deleteBlueprint(namespace, name)
+}
+
+func (f *fakeStore) Authorize(_ context.Context, a model.Authorization) (*model.Authorization, []model.Ref, error) {
+	if err := f.ready("Authorize", f.authorize != nil); err != nil {
+		return nil, nil, err
+	}
+	return f.authorize(a)
+}
+
+func (f *fakeStore) Authorizations(
+	_ context.Context, namespace string, filter model.AuthorizationFilter,
+) (model.Page[*model.Authorization], error) {
+	if err := f.ready("Authorizations", f.authorizations != nil); err != nil {
+		return model.Page[*model.Authorization]{}, err
+	}
+	return f.authorizations(namespace, filter)
 }
 
 func (f *fakeStore) SaveAnswer(ctx context.Context, namespace, key string, a model.Answer) (model.Answer, error) {
@@ -337,6 +355,7 @@ func (a *testAPI) doReader(method, path string, body io.Reader, headers ...strin
 func lab() *model.Blueprint {
 	return &model.Blueprint{
 		Namespace: "default", Name: "lab", Kind: "pool", Type: "host", Limit: 3, Enabled: true,
+		MinIdle: 1, MaxIdleAge: 90 * time.Minute, Quota: 2, Authorize: model.Authorize{Only: true, Owners: []string{"ada", "<bob>"}},
 		Config: json.RawMessage(`{"leases_per_host":1}`), Rev: 2, CreatedAt: testNow, UpdatedAt: testNow.Add(time.Hour),
 	}
 }

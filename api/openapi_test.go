@@ -152,9 +152,9 @@ func TestOpenAPISchemasHaveTheFieldsOfTheTypes(t *testing.T) {
 	doc := document(t)
 	answers := []any{
 		wire.Lease{}, wire.Waiting{}, wire.Resource{}, wire.Command{}, wire.Origin{}, wire.LeaseSent{}, wire.ResourceSent{},
-		wire.LogEntry{}, wire.Slot{}, wire.Blueprint{}, wire.Problem{},
+		wire.LogEntry{}, wire.Slot{}, wire.Blueprint{}, wire.Authorization{}, wire.Problem{},
 	}
-	requests := []any{wire.NewLease{}, wire.Release{}, wire.NewCommand{}, wire.NewBlueprint{}}
+	requests := []any{wire.NewLease{}, wire.Release{}, wire.NewCommand{}, wire.NewBlueprint{}, wire.NewAuthorization{}}
 	for i, v := range slices.Concat(answers, requests) {
 		typ := reflect.TypeOf(v)
 		var fields []string
@@ -190,11 +190,12 @@ func TestOpenAPIListsTheWordsOfTheModel(t *testing.T) {
 	}
 	doc := document(t)
 	for name, want := range map[string][]string{
-		"LeaseState":    sorted(model.LeaseStates()),
-		"ResourceState": sorted(model.ResourceStates()),
-		"CommandName":   sorted(model.CommandNames()),
-		"Outcome":       sorted([]model.Outcome{model.OutcomeApplied, model.OutcomeRefused, model.OutcomeSuperseded}),
-		"ErrorCode":     sorted(codes),
+		"LeaseState":          sorted(model.LeaseStates()),
+		"ResourceState":       sorted(model.ResourceStates()),
+		"CommandName":         sorted(model.CommandNames()),
+		"Outcome":             sorted([]model.Outcome{model.OutcomeApplied, model.OutcomeRefused, model.OutcomeSuperseded}),
+		"AuthorizationStatus": sorted(model.AuthorizationStatuses()),
+		"ErrorCode":           sorted(codes),
 	} {
 		if diff := cmp.Diff(want, texts(t, at(t, doc, "components", "schemas", name, "enum"))); diff != "" {
 			t.Errorf("%s (-model +openapi.json):\n%s", name, diff)

@@ -28,7 +28,11 @@ func goodRequests() map[string]request {
 		"GET /v1/blueprints/:name":    {"GET", "/v1/blueprints/lab", ""},
 		"PUT /v1/blueprints/:name":    {"PUT", "/v1/blueprints/lab", `{"kind": "pool", "type": "host"}`},
 		"DELETE /v1/blueprints/:name": {"DELETE", "/v1/blueprints/lab", ""},
-		"GET /readyz":                 {"GET", "/readyz", ""},
+		"GET /v1/authorizations":      {"GET", "/v1/authorizations", ""},
+		"POST /v1/blueprints/:name/authorizations": {
+			"POST", "/v1/blueprints/lab/authorizations", `{"owner": "ada", "status": "approved"}`,
+		},
+		"GET /readyz": {"GET", "/readyz", ""},
 	}
 	for _, kind := range []string{"leases", "resources"} {
 		route, path := "/v1/"+kind+"/:id", "/v1/"+kind+"/"+leaseID

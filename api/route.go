@@ -39,4 +39,6 @@ func (s *Server) routes() {
 	v1.PUT("/blueprints/:name", s.putBlueprint)
 	v1.GET("/blueprints/:name", s.readBlueprint)
 	v1.DELETE("/blueprints/:name", s.deleteBlueprint)
+	v1.POST("/blueprints/:name/authorizations", s.authorize)
+	v1.GET("/authorizations", s.listAuthorizations)
 }

@@ -36,6 +36,12 @@ type Store interface {
 	// DeleteBlueprint is [model.ErrorConflict] while the blueprint has resources. It names the leases whose wait looks different now.
 	DeleteBlueprint(ctx context.Context, namespace, name string) (wake []model.Ref, err error)
 
+	// Authorize stores an operator's word on an owner and names the leases that waited for it. It is [model.ErrorConflict] when the
+	// blueprint takes no requests. Told again what it knows already, it changes nothing.
+	Authorize(ctx context.Context, a model.Authorization) (stored *model.Authorization, wake []model.Ref, err error)
+	// Authorizations lists by blueprint, then by owner.
+	Authorizations(ctx context.Context, namespace string, f model.AuthorizationFilter) (model.Page[*model.Authorization], error)
+
 	// SaveAnswer records the first answer to the request that stored key, and returns the answer to give: a repetition may have been
 	// answered first.
 	SaveAnswer(ctx context.Context, namespace, key string, a model.Answer) (model.Answer, error)
