@@ -41,6 +41,8 @@ type fakeStore struct {
 	commands        func(ref model.Ref, limit int, after string) (model.Page[*model.Command], error)
 	log             func(ref model.Ref, limit int, after string) (model.Page[model.LogEntry], error)
 	slots           func(ref model.Ref) ([]model.Slot, error)
+	data            func(ref model.Ref) (model.Data, error)
+	setData         func(ref model.Ref, value json.RawMessage, cond model.DataCondition) (model.Data, error)
 	putBlueprint    func(bp *model.Blueprint) (*model.Blueprint, bool, []model.Ref, error)
 	blueprint       func(namespace, name string) (*model.Blueprint, error)
 	blueprints      func(namespace string) ([]*model.Blueprint, error)
@@ -125,6 +127,20 @@ func (f *fakeStore) Slots(_ context.Context, ref model.Ref) ([]model.Slot, error
 		return nil, err
 	}
 	return f.slots(ref)
+}
+
+func (f *fakeStore) Data(_ context.Context, ref model.Ref) (model.Data, error) {
+	if err := f.ready("Data", f.data != nil); err != nil {
+		return model.Data{}, err
+	}
+	return f.data(ref)
+}
+
+func (f *fakeStore) SetData(_ context.Context, ref model.Ref, value json.RawMessage, cond model.DataCondition) (model.Data, error) {
+	if err := f.ready("SetData", f.setData != nil); err != nil {
+		return model.Data{}, err
+	}
+	return f.setData(ref, value, cond)
 }
 
 func (f *fakeStore) PutBlueprint(_ context.Context, bp *model.Blueprint) (*model.Blueprint, bool, []model.Ref, error) {
@@ -374,7 +390,7 @@ func activeLease(namespace string) *model.Lease {
 	return &model.Lease{
 		Ref: model.LeaseRef(namespace, leaseID), Type: "host", Status: model.LeaseActive, Releasing: true,
 		Resource: resourceID, Blueprint: "lab", Owner: "<ada> & co", Attributes: map[string]string{"os": "linux"},
-		Blueprints: []string{"lab"}, Priority: 5, Until: testNow.Add(time.Hour), Fence: 7, Data: json.RawMessage(`{"n": 1}`),
+		Blueprints: []string{"lab"}, Priority: 5, Until: testNow.Add(time.Hour), Fence: 7, Data: json.RawMessage(`{"n": 1}`), DataRev: 4,
 		CreatedAt: testNow, AcquiredAt: testNow.Add(time.Second), ActivatedAt: testNow.Add(2 * time.Second), UpdatedAt: testNow.Add(3 * time.Second),
 	}
 }

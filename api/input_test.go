@@ -19,6 +19,7 @@ func TestBadInputNeverReachesTheStore(t *testing.T) {
 	const leases = "/v1/leases"
 	release := leases + "/" + leaseID + "/release"
 	commands := leases + "/" + leaseID + "/commands"
+	data := leases + "/" + leaseID + "/data"
 	const authorizations = "/v1/blueprints/lab/authorizations"
 	resourceCommands := "/v1/resources/" + resourceID + "/commands"
 	deep := strings.Repeat(`[`, 10_000) + strings.Repeat(`]`, 10_000)
@@ -174,6 +175,15 @@ func TestBadInputNeverReachesTheStore(t *testing.T) {
 		{"authorize lists an escape", "PUT", "/v1/blueprints/lab", `{"kind": "pool", "type": "host", "authorize": ["\u001b"]}`, 422, "invalid", "authorize"},
 		{"authorize is a number", "PUT", "/v1/blueprints/lab", `{"kind": "pool", "type": "host", "authorize": 1}`, 422, "invalid", "authorize"},
 		{"config is a list", "PUT", "/v1/blueprints/lab", `{"kind": "pool", "type": "host", "config": []}`, 422, "invalid", "config"},
+
+		// Data.
+		{"no data", "PUT", data, ``, 400, "malformed", ""},
+		{"data that are not said", "PUT", data, `{}`, 422, "invalid", "data"},
+		{"data that are too long", "PUT", data, `{"data": "` + strings.Repeat("a", 16<<10) + `"}`, 422, "invalid", "data"},
+		{"a rev in the body", "PUT", data, `{"data": 1, "rev": 2}`, 422, "invalid", "rev"},
+		{"data too deep", "PUT", data, `{"data": ` + deep + `}`, 400, "malformed", ""},
+		{"data of what is no id", "PUT", leases + "/x/data", `{"data": 1}`, 404, "not_found", ""},
+		{"data of what is no id either", "GET", "/v1/resources/x/data", "", 404, "not_found", ""},
 
 		// An operator's word.
 		{"no word", "POST", authorizations, ``, 400, "malformed", ""},

@@ -152,9 +152,9 @@ func TestOpenAPISchemasHaveTheFieldsOfTheTypes(t *testing.T) {
 	doc := document(t)
 	answers := []any{
 		wire.Lease{}, wire.Waiting{}, wire.Resource{}, wire.Command{}, wire.Origin{}, wire.LeaseSent{}, wire.ResourceSent{},
-		wire.LogEntry{}, wire.Slot{}, wire.Blueprint{}, wire.Authorization{}, wire.Problem{},
+		wire.LogEntry{}, wire.Slot{}, wire.Data{}, wire.Blueprint{}, wire.Authorization{}, wire.Problem{},
 	}
-	requests := []any{wire.NewLease{}, wire.Release{}, wire.NewCommand{}, wire.NewBlueprint{}, wire.NewAuthorization{}}
+	requests := []any{wire.NewLease{}, wire.Release{}, wire.NewCommand{}, wire.NewBlueprint{}, wire.NewAuthorization{}, wire.NewData{}}
 	for i, v := range slices.Concat(answers, requests) {
 		typ := reflect.TypeOf(v)
 		var fields []string

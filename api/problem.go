@@ -30,20 +30,21 @@ type problemClass struct {
 
 // problems is the one table from error kinds to statuses.
 var problems = map[model.ErrorKind]problemClass{
-	model.ErrorMalformed:   {http.StatusBadRequest, "The request cannot be read", false},
-	model.ErrorForbidden:   {http.StatusForbidden, "The request is not allowed", false},
-	model.ErrorNotFound:    {http.StatusNotFound, "There is no such thing", false},
-	errorMethod:            {http.StatusMethodNotAllowed, "The path does not take this method", false},
-	errorTimeout:           {http.StatusRequestTimeout, "The request came too slowly", false},
-	model.ErrorConflict:    {http.StatusConflict, "The state does not allow it", false},
-	errorTooLarge:          {http.StatusRequestEntityTooLarge, "The request is too large", false},
-	errorMediaType:         {http.StatusUnsupportedMediaType, "The content type is not supported", false},
-	model.ErrorInvalid:     {http.StatusUnprocessableEntity, "A field breaks a rule", false},
-	model.ErrorUnsatisfied: {http.StatusUnprocessableEntity, "No blueprint can ever satisfy this", false},
-	model.ErrorMismatch:    {http.StatusUnprocessableEntity, "The Idempotency-Key was used for another request", false},
-	model.ErrorInternal:    {http.StatusInternalServerError, "Something is wrong inside Drydock", false},
-	model.ErrorUnavailable: {http.StatusServiceUnavailable, "Not available right now", true},
-	model.ErrorUnknown:     {http.StatusServiceUnavailable, "The outcome is unknown", true},
+	model.ErrorMalformed:    {http.StatusBadRequest, "The request cannot be read", false},
+	model.ErrorForbidden:    {http.StatusForbidden, "The request is not allowed", false},
+	model.ErrorNotFound:     {http.StatusNotFound, "There is no such thing", false},
+	errorMethod:             {http.StatusMethodNotAllowed, "The path does not take this method", false},
+	errorTimeout:            {http.StatusRequestTimeout, "The request came too slowly", false},
+	model.ErrorConflict:     {http.StatusConflict, "The state does not allow it", false},
+	model.ErrorPrecondition: {http.StatusPreconditionFailed, "The condition does not hold", false},
+	errorTooLarge:           {http.StatusRequestEntityTooLarge, "The request is too large", false},
+	errorMediaType:          {http.StatusUnsupportedMediaType, "The content type is not supported", false},
+	model.ErrorInvalid:      {http.StatusUnprocessableEntity, "A field breaks a rule", false},
+	model.ErrorUnsatisfied:  {http.StatusUnprocessableEntity, "No blueprint can ever satisfy this", false},
+	model.ErrorMismatch:     {http.StatusUnprocessableEntity, "The Idempotency-Key was used for another request", false},
+	model.ErrorInternal:     {http.StatusInternalServerError, "Something is wrong inside Drydock", false},
+	model.ErrorUnavailable:  {http.StatusServiceUnavailable, "Not available right now", true},
+	model.ErrorUnknown:      {http.StatusServiceUnavailable, "The outcome is unknown", true},
 }
 
 // retryAfter is the Retry-After of problems that may pass, in seconds. A Redis restart takes about that long.

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 
 	"drydock/model"
 )
@@ -27,6 +28,12 @@ type Store interface {
 	// Log lists oldest first.
 	Log(ctx context.Context, ref model.Ref, limit int, after string) (model.Page[model.LogEntry], error)
 	Slots(ctx context.Context, ref model.Ref) ([]model.Slot, error)
+
+	// Data reads the notes on an object.
+	Data(ctx context.Context, ref model.Ref) (model.Data, error)
+	// SetData writes them, or removes them when value is nil. It is [model.ErrorConflict] when the object is destroyed and
+	// [model.ErrorPrecondition] when cond does not hold.
+	SetData(ctx context.Context, ref model.Ref, value json.RawMessage, cond model.DataCondition) (model.Data, error)
 
 	// PutBlueprint stores a checked blueprint and names the leases that it may now serve.
 	PutBlueprint(ctx context.Context, bp *model.Blueprint) (stored *model.Blueprint, created bool, wake []model.Ref, err error)

@@ -20,6 +20,9 @@ const (
 	ErrorUnavailable ErrorKind = "unavailable"     // a dependency is down; nothing is known to be written
 	ErrorUnknown     ErrorKind = "outcome_unknown" // written, but not persisted to the level in use; send again with the same key
 	ErrorInternal    ErrorKind = "internal"        // a bug; the text is never shown to a caller
+
+	// ErrorPrecondition says that a condition that the caller set does not hold; nothing was written.
+	ErrorPrecondition ErrorKind = "precondition_failed"
 )
 
 // Error is an error that a caller can be shown, unless its kind is [ErrorInternal].

@@ -29,6 +29,7 @@ const (
 	EventRefused      EventType = "refused"       // a command was refused
 	EventGraceElapsed EventType = "grace-elapsed" // destroyed although leases had not finished
 	EventAllocFailed  EventType = "alloc-failed"  // a blueprint failed to make a resource
+	EventDataChanged  EventType = "data-changed"  // the notes on it were written; told to readers, not logged
 )
 
 // LogEntry is one step in the life of an object.

@@ -14,6 +14,8 @@
 //     down. A write shows the writer and the version its run read; when either has moved on, it is refused with
 //     [model.ErrStaleWriter] and has changed nothing.
 //
+// The notes on an object ([Store.SetData]) are no part of it: they have a key of their own, which no update writes.
+//
 // Besides the pen, others may touch a few fields of an object that are counters and flags, never its state: "woken" (a task
 // is on its way), "releases" (how many waiting commands take the object back), "idle" (when the last lease left a resource).
 //

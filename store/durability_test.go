@@ -205,8 +205,8 @@ func calls(e *env, lease, resource *Claim) map[string]func(ctx context.Context) 
 	idem := model.Idempotency{Key: "k", Fingerprint: "f"}
 	b := &model.Blueprint{Namespace: e.ns, Name: bp, Kind: "pool", Type: "host"}
 	return map[string]func(ctx context.Context) error{
-		"ApplyLease":      func(ctx context.Context) error { return one(e.ApplyLease(ctx, lease, LeaseStep{})) },
-		"ApplyResource":   func(ctx context.Context) error { return one(e.ApplyResource(ctx, resource, ResourceStep{})) },
+		"ApplyLease":    func(ctx context.Context) error { return one(e.ApplyLease(ctx, lease, LeaseStep{})) },
+		"ApplyResource": func(ctx context.Context) error { return one(e.ApplyResource(ctx, resource, ResourceStep{})) },
 		"Authorize": func(ctx context.Context) error {
 			_, _, err := e.Authorize(ctx, model.Authorization{Namespace: e.ns, Blueprint: bp, Owner: "ada", Status: model.AuthorizationApproved})
 			return err
@@ -226,6 +226,10 @@ func calls(e *env, lease, resource *Claim) map[string]func(ctx context.Context) 
 		},
 		"CreateResource": func(ctx context.Context) error {
 			return one(e.CreateResource(ctx, lease, NewResource{ID: "r9", Blueprint: b}, LeaseStep{}))
+		},
+		"Data": func(ctx context.Context) error { return one(e.Data(ctx, lease.Ref)) },
+		"SetData": func(ctx context.Context) error {
+			return one(e.SetData(ctx, lease.Ref, nil, model.DataCondition{}))
 		},
 		"DeleteBlueprint": func(ctx context.Context) error { _, err := e.DeleteBlueprint(ctx, e.ns, bp); return err },
 		"Due":             func(ctx context.Context) error { _, _, err := e.Due(ctx, e.ns, 1); return err },

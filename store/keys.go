@@ -12,7 +12,7 @@ import (
 //	<object>:records                   hash    <cid> → command as sent, <cid>:outcome → how it was consumed
 //	<object>:history                   list    ids of consumed commands, oldest first
 //	<object>:log                       stream  steps of the object's life
-//	lease:<id>:data                    string  the holder's notes
+//	<object>:data                      hash    the notes of holders and blueprints: value and rev
 //	resource:<id>:leases               zset    leases that have a place on it
 //	leases, resources                  zset    all ids (score 0: sorted by id, which is by creation)
 //	leases:<status>, resources:<status>, leases:by-{type,owner,resource}:<x>, resources:by-{type,blueprint}:<x>   zset   indexes

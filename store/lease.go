@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"encoding/json"
 
 	"github.com/redis/go-redis/v9"
 
@@ -52,9 +51,7 @@ func shownLease(ns string, shown any) (*model.Lease, error) {
 	if err != nil {
 		return nil, err
 	}
-	if data := toString(parts[1]); data != "" {
-		l.Data = json.RawMessage(data)
-	}
+	l.Data, l.DataRev = decodeData(toSlice(parts[1]))
 	if l.Waiting != nil {
 		l.Waiting.Position = toInt(parts[2])
 	}
@@ -77,11 +74,11 @@ func (s *Store) Lease(ctx context.Context, ns, id string) (*model.Lease, error) 
 func (s *Store) readLeases(ctx context.Context, ns string, ids []string) ([]*model.Lease, error) {
 	pipe := s.rdb.Pipeline()
 	fields := make([]*redis.MapStringStringCmd, len(ids))
-	data := make([]*redis.StringCmd, len(ids))
+	data := make([]*redis.SliceCmd, len(ids))
 	for i, id := range ids {
 		ref := model.LeaseRef(ns, id)
 		fields[i] = pipe.HGetAll(ctx, objectKey(ref))
-		data[i] = pipe.Get(ctx, dataKey(ref))
+		data[i] = readData(ctx, pipe, ref)
 	}
 	if err := exec(ctx, "read leases", pipe); err != nil {
 		return nil, err
@@ -95,9 +92,7 @@ func (s *Store) readLeases(ctx context.Context, ns string, ids []string) ([]*mod
 		if err != nil {
 			return nil, err
 		}
-		if d := data[i].Val(); d != "" {
-			l.Data = json.RawMessage(d)
-		}
+		l.Data, l.DataRev = decodeData(data[i].Val())
 		leases = append(leases, l)
 	}
 	return leases, s.fillPositions(ctx, leases)

@@ -25,7 +25,7 @@ var scripts = map[string]*redis.Script{
 	"touch": touchScript, "busy": busyScript, "due": dueScript, "finish": finishScript, "apply_lease": applyLeaseScript,
 	"apply_resource": applyResourceScript, "put_blueprint": putBlueprintScript, "delete_blueprint": deleteBlueprintScript,
 	"save_answer": saveAnswerScript, "snapshot": snapshotScript, "wake_waiters": wakeWaitersScript,
-	"admit": admitScript, "authorize": authorizeScript,
+	"admit": admitScript, "authorize": authorizeScript, "set_data": setDataScript,
 }
 
 // resender sends every script twice, as go-redis does when a reply is lost, and hands on the second reply. The second run must
@@ -198,6 +198,15 @@ func TestResentScripts(t *testing.T) {
 	e.must(err)
 	if c.version != 1 {
 		t.Errorf("version %d after one write, want 1", c.version)
+	}
+	for _, value := range []json.RawMessage{json.RawMessage("1"), nil} {
+		for _, ref := range []model.Ref{l0, r0} {
+			d, err := e.Data(e.ctx, ref)
+			e.must(err)
+			if got, err := e.SetData(e.ctx, ref, value, model.DataCondition{Rev: &d.Rev}); err != nil || got.Rev != d.Rev+1 {
+				t.Errorf("set data of %s = %+v, %v, want rev %d", ref, got, err, d.Rev+1)
+			}
+		}
 	}
 	rc := e.claim(r0)
 	e.applyResource(rc, ResourceStep{Path: []model.ResourceState{model.ResourceActive}, Refill: true})

@@ -47,6 +47,8 @@ var (
 	admitSource string
 	//go:embed lua/authorize.lua
 	authorizeSource string
+	//go:embed lua/set_data.lua
+	setDataSource string
 	//go:embed lua/save_answer.lua
 	saveAnswerSource string
 	//go:embed lua/snapshot.lua
@@ -69,6 +71,7 @@ var (
 	deleteBlueprintScript = script(deleteBlueprintSource)
 	admitScript           = script(admitSource)
 	authorizeScript       = script(authorizeSource)
+	setDataScript         = script(setDataSource)
 	saveAnswerScript      = script(saveAnswerSource)
 	snapshotScript        = script(snapshotSource)
 )

@@ -3,7 +3,7 @@
 -- ARGV[3] -> id   ARGV[4] -> type   ARGV[5] -> shape   ARGV[6] -> priority head start in ms   ARGV[7] -> ttl in ms, 0 = none
 -- ARGV[8] -> owner   ARGV[9] -> data   ARGV[10] -> idempotency key, '' = none   ARGV[11] -> its fingerprint
 -- ARGV[12] -> how long the key is remembered, ms   ARGV[13:] -> fields and values of the lease
--- Derived: leases, leases:pending, leases:by-type:<type>, leases:by-owner:<owner>, waiting:<type>…, idem:<key>, wake, events.
+-- Derived: <lease>:data, :log, leases, leases:pending, leases:by-type:<type>, leases:by-owner:<owner>, waiting:<type>…, idem:<key>, wake, events.
 -- Returns {code, answer, the lease as show() has it, woken…}: code 1 created, 0 another request with the key was before,
 -- -1 the key belongs to another request. Writes only after all checks pass. The same id changes nothing and gets the first answer.
 local id, rtype, shape, owner, idem = ARGV[3], ARGV[4], ARGV[5], ARGV[8], ARGV[10]
@@ -28,7 +28,7 @@ if ARGV[7] ~= '0' then
 end
 for i = 13, #ARGV do fields[#fields + 1] = ARGV[i] end
 redis.call('HSET', KEYS[1], unpack(fields))
-if ARGV[9] ~= '' then redis.call('SET', KEYS[1] .. ':data', ARGV[9]) end
+if ARGV[9] ~= '' then redis.call('HSET', KEYS[1] .. ':data', 'value', ARGV[9], 'rev', 1) end
 redis.call('ZADD', P .. 'leases', 0, id)
 redis.call('ZADD', P .. 'leases:pending', 0, id)
 redis.call('ZADD', P .. 'leases:by-type:' .. rtype, 0, id)
