@@ -22,5 +22,7 @@
 // Every object that is owed an update is in the wake index, scored by when. Methods that wake objects return them; the
 // caller enqueues their tasks. If it dies first, [Store.Due] finds them when the visibility has passed.
 //
+// What is left of a destroyed object stays until [Store.Collect] deletes it: its records, commands, log, notes and index entries.
+//
 // keys.go lists every key.
 package store

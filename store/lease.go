@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 
 	"github.com/redis/go-redis/v9"
 
@@ -36,9 +37,11 @@ func (s *Store) CreateLease(ctx context.Context, ns, id string, n model.NewLease
 		return model.Created{}, errKeyReused
 	}
 	lease, err := shownLease(ns, reply[2])
-	return model.Created{
-		Lease: lease, Repeat: code == 0, Answer: decodeAnswer(toString(reply[1])), Wake: s.toRefs(ns, reply[3:]),
-	}, err
+	answer := decodeAnswer(toString(reply[1]))
+	if answer != nil && errors.Is(err, model.ErrLeaseNotFound) {
+		err = nil // the lease has been collected; its first answer is still remembered
+	}
+	return model.Created{Lease: lease, Repeat: code == 0, Answer: answer, Wake: s.toRefs(ns, reply[3:])}, err
 }
 
 // shownLease reads a lease as the scripts' show() returns it.

@@ -47,6 +47,8 @@ var (
 	admitSource string
 	//go:embed lua/authorize.lua
 	authorizeSource string
+	//go:embed lua/collect.lua
+	collectSource string
 	//go:embed lua/set_data.lua
 	setDataSource string
 	//go:embed lua/save_answer.lua
@@ -71,6 +73,7 @@ var (
 	deleteBlueprintScript = script(deleteBlueprintSource)
 	admitScript           = script(admitSource)
 	authorizeScript       = script(authorizeSource)
+	collectScript         = script(collectSource)
 	setDataScript         = script(setDataSource)
 	saveAnswerScript      = script(saveAnswerSource)
 	snapshotScript        = script(snapshotSource)
