@@ -231,6 +231,10 @@ func TestCollectPutsOff(t *testing.T) {
 	if n := e.collect(); n != 3 {
 		t.Errorf("collected %d, want the resource, its lease and the other one", n)
 	}
+	// Its resource lives on, perhaps for years, and must not remember it.
+	if left := mustScores(e, byKey(e.ns, model.KindLease, "resource", "r-newer")); len(left) > 0 {
+		t.Errorf("the index of a live resource's leases still has %v", left)
+	}
 	e.wantVerified()
 }
 
