@@ -16,9 +16,8 @@ import (
 // putRequestable declares a blueprint that takes requests.
 func (e *env) putRequestable(name string) {
 	e.Helper()
-	_, _, _, err := e.PutBlueprint(e.ctx, &model.Blueprint{
-		Namespace: e.ns, Name: name, Kind: "pool", Type: "host", Authorize: model.Authorize{Request: true}, Enabled: true,
-	})
+	b := &model.Blueprint{Namespace: e.ns, Name: name, Kind: "pool", Type: "host", Authorize: model.Authorize{Request: true}, Enabled: true}
+	_, _, _, err := e.PutBlueprint(e.ctx, b) //nolint:dogsled // only the error matters here
 	e.must(err)
 }
 

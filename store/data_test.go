@@ -69,7 +69,7 @@ func TestSetData(t *testing.T) {
 		}
 		// The object as an answer to a command shows them too.
 		sent := e.send(ref, "c-"+ref.ID, model.CommandExtend)
-		shown := model.Data{}
+		var shown model.Data
 		if sent.Lease != nil {
 			shown = model.Data{Value: sent.Lease.Data, Rev: sent.Lease.DataRev}
 		} else {

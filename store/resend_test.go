@@ -263,8 +263,7 @@ func TestResentScripts(t *testing.T) {
 		}
 	}
 	e.deleteBlueprint(bp)
-	_, _, _, err = e.PutBlueprint(e.ctx, &model.Blueprint{Namespace: e.ns, Name: bp, Kind: "pool", Type: "host", Authorize: model.Authorize{Request: true}})
-	e.must(err)
+	e.putRequestable(bp)
 	for _, status := range model.AuthorizationStatuses() {
 		_, _, err := e.Authorize(e.ctx, model.Authorization{Namespace: e.ns, Blueprint: bp, Owner: "ada", Status: status})
 		e.must(err)
