@@ -53,6 +53,8 @@ var access = map[string]need{
 	"GET /v1/leases/:id/commands":  viewing,
 	"GET /v1/leases/:id/logs":      viewing,
 	"GET /v1/leases/:id/slots":     viewing,
+	"GET /v1/leases/:id/data":      viewing,
+	"PUT /v1/leases/:id/data":      editing,
 
 	"GET /v1/resources":               viewing,
 	"GET /v1/resources/:id":           viewing,
@@ -61,11 +63,16 @@ var access = map[string]need{
 	"GET /v1/resources/:id/commands":  viewing,
 	"GET /v1/resources/:id/logs":      viewing,
 	"GET /v1/resources/:id/slots":     viewing,
+	"GET /v1/resources/:id/data":      viewing,
+	"PUT /v1/resources/:id/data":      operating,
 
 	"GET /v1/blueprints":          viewing,
 	"PUT /v1/blueprints/:name":    administering,
 	"GET /v1/blueprints/:name":    viewing,
 	"DELETE /v1/blueprints/:name": administering,
+
+	"GET /v1/authorizations":                   viewing,
+	"POST /v1/blueprints/:name/authorizations": operating,
 
 	"GET /v1/events": viewing,
 

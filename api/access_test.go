@@ -58,10 +58,12 @@ func (l leasesOnly) Lease(_ context.Context, namespace, id string) (*model.Lease
 
 func matrixAPI(t *testing.T, owner string) *testAPI {
 	f := &fakeStore{down: model.Unavailable(errors.New("not in this test"))}
-	return newAPI(t, f, withPeople, func(c *Config) {
+	a := newAPI(t, f, withPeople, func(c *Config) {
 		c.Store = leasesOnly{f, owner}
 		c.Asynqmon = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
 	})
+	a.api.endWaits() // the event stream would go on for ever
+	return a
 }
 
 // everyRoute lists the registered routes with a good request for each.

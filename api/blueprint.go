@@ -28,7 +28,10 @@ func (s *Server) putBlueprint(c echo.Context) error {
 	if err := decode(body, &asked); err != nil {
 		return err
 	}
-	bp := asked.Model(q.namespace, name)
+	bp, err := asked.Model(q.namespace, name)
+	if err != nil {
+		return err
+	}
 	if !strings.HasPrefix(string(bp.Config), "{") {
 		return model.Invalid("config", "must be an object")
 	}

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -27,11 +28,22 @@ func TestPutBlueprintStoresWhatWasDeclaredAndWakes(t *testing.T) {
 			model.Blueprint{Enabled: true, Config: json.RawMessage("{}")},
 		},
 		{
-			"everything", `{"kind": "pool", "type": "host", "limit": 4, "enabled": false, "config": {"hosts": [{"name": "h1"}]}}`, false, http.StatusOK, "",
-			model.Blueprint{Limit: 4, Enabled: off, Config: json.RawMessage(`{"hosts": [{"name": "h1"}]}`)},
+			"everything", `{"kind": "pool", "type": "host", "limit": 4, "min_idle": 2, "max_idle_age": "90m", "quota": 3, "authorize": "request",
+				"enabled": false, "config": {"hosts": [{"name": "h1"}]}}`, false, http.StatusOK, "",
+			model.Blueprint{
+				Limit: 4, MinIdle: 2, MaxIdleAge: 90 * time.Minute, Quota: 3, Authorize: model.Authorize{Request: true},
+				Enabled: off, Config: json.RawMessage(`{"hosts": [{"name": "h1"}]}`),
+			},
 		},
 		{
-			"nulls", `{"kind": "pool", "type": "host", "limit": null, "enabled": null, "config": null}`, false, http.StatusOK, "",
+			"a list of owners", `{"kind": "pool", "type": "host", "authorize": ["ada", "bob"]}`, false, http.StatusOK, "",
+			model.Blueprint{
+				Authorize: model.Authorize{Only: true, Owners: []string{"ada", "bob"}}, Enabled: true, Config: json.RawMessage("{}"),
+			},
+		},
+		{
+			"nulls", `{"kind": "pool", "type": "host", "limit": null, "min_idle": null, "max_idle_age": null, "quota": null, "authorize": null,
+				"enabled": null, "config": null}`, false, http.StatusOK, "",
 			model.Blueprint{Enabled: true, Config: json.RawMessage("{}")},
 		},
 	}

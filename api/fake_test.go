@@ -41,10 +41,14 @@ type fakeStore struct {
 	commands        func(ref model.Ref, limit int, after string) (model.Page[*model.Command], error)
 	log             func(ref model.Ref, limit int, after string) (model.Page[model.LogEntry], error)
 	slots           func(ref model.Ref) ([]model.Slot, error)
+	data            func(ref model.Ref) (model.Data, error)
+	setData         func(ref model.Ref, value json.RawMessage, cond model.DataCondition) (model.Data, error)
 	putBlueprint    func(bp *model.Blueprint) (*model.Blueprint, bool, []model.Ref, error)
 	blueprint       func(namespace, name string) (*model.Blueprint, error)
 	blueprints      func(namespace string) ([]*model.Blueprint, error)
 	deleteBlueprint func(namespace, name string) error
+	authorize       func(a model.Authorization) (*model.Authorization, []model.Ref, error)
+	authorizations  func(namespace string, f model.AuthorizationFilter) (model.Page[*model.Authorization], error)
 	saveAnswer      func(ctx context.Context, namespace, key string, a model.Answer) (model.Answer, error)
 	watch           func(ref model.Ref) (<-chan struct{}, func())
 	ping            func() error
@@ -127,6 +131,20 @@ func (f *fakeStore) Slots(_ context.Context, ref model.Ref) ([]model.Slot, error
 	return f.slots(ref)
 }
 
+func (f *fakeStore) Data(_ context.Context, ref model.Ref) (model.Data, error) {
+	if err := f.ready("Data", f.data != nil); err != nil {
+		return model.Data{}, err
+	}
+	return f.data(ref)
+}
+
+func (f *fakeStore) SetData(_ context.Context, ref model.Ref, value json.RawMessage, cond model.DataCondition) (model.Data, error) {
+	if err := f.ready("SetData", f.setData != nil); err != nil {
+		return model.Data{}, err
+	}
+	return f.setData(ref, value, cond)
+}
+
 func (f *fakeStore) PutBlueprint(_ context.Context, bp *model.Blueprint) (*model.Blueprint, bool, []model.Ref, error) {
 	if err := f.ready("PutBlueprint", f.putBlueprint != nil); err != nil {
 		return nil, false, nil, err
@@ -153,6 +171,22 @@ func (f *fakeStore) DeleteBlueprint(_ context.Context, namespace, name string) (
 		return nil, err
 	}
 	return nil, f.deleteBlueprint(namespace, name)
+}
+
+func (f *fakeStore) Authorize(_ context.Context, a model.Authorization) (*model.Authorization, []model.Ref, error) {
+	if err := f.ready("Authorize", f.authorize != nil); err != nil {
+		return nil, nil, err
+	}
+	return f.authorize(a)
+}
+
+func (f *fakeStore) Authorizations(
+	_ context.Context, namespace string, filter model.AuthorizationFilter,
+) (model.Page[*model.Authorization], error) {
+	if err := f.ready("Authorizations", f.authorizations != nil); err != nil {
+		return model.Page[*model.Authorization]{}, err
+	}
+	return f.authorizations(namespace, filter)
 }
 
 func (f *fakeStore) SaveAnswer(ctx context.Context, namespace, key string, a model.Answer) (model.Answer, error) {
@@ -339,6 +373,7 @@ func (a *testAPI) doReader(method, path string, body io.Reader, headers ...strin
 func lab() *model.Blueprint {
 	return &model.Blueprint{
 		Namespace: "default", Name: "lab", Kind: "pool", Type: "host", Limit: 3, Enabled: true,
+		MinIdle: 1, MaxIdleAge: 90 * time.Minute, Quota: 2, Authorize: model.Authorize{Only: true, Owners: []string{"ada", "<bob>"}},
 		Config: json.RawMessage(`{"leases_per_host":1}`), Rev: 2, CreatedAt: testNow, UpdatedAt: testNow.Add(time.Hour),
 	}
 }
@@ -357,7 +392,7 @@ func activeLease(namespace string) *model.Lease {
 	return &model.Lease{
 		Ref: model.LeaseRef(namespace, leaseID), Type: "host", Status: model.LeaseActive, Releasing: true,
 		Resource: resourceID, Blueprint: "lab", Owner: "<ada> & co", Attributes: map[string]string{"os": "linux"},
-		Blueprints: []string{"lab"}, Priority: 5, Until: testNow.Add(time.Hour), Fence: 7, Data: json.RawMessage(`{"n": 1}`),
+		Blueprints: []string{"lab"}, Priority: 5, Until: testNow.Add(time.Hour), Fence: 7, Data: json.RawMessage(`{"n": 1}`), DataRev: 4,
 		CreatedAt: testNow, AcquiredAt: testNow.Add(time.Second), ActivatedAt: testNow.Add(2 * time.Second), UpdatedAt: testNow.Add(3 * time.Second),
 	}
 }

@@ -65,6 +65,12 @@ func TestShapesOfAnswers(t *testing.T) {
 			return []model.Slot{{Key: "lab/h1/0", Owner: ref}}, nil
 		},
 		blueprint: func(string, string) (*model.Blueprint, error) { return lab(), nil },
+		data: func(model.Ref) (model.Data, error) {
+			return model.Data{Value: json.RawMessage(`{"host": "<h1>"}`), Rev: 3}, nil
+		},
+		authorizations: func(ns string, _ model.AuthorizationFilter) (model.Page[*model.Authorization], error) {
+			return model.Page[*model.Authorization]{Items: []*model.Authorization{declined(ns), requested(ns)}, Next: "bGFiIA"}, nil
+		},
 		send: func(_ context.Context, cmd model.Command, _ model.Idempotency) (model.Sent, error) {
 			if cmd.Target.Kind == model.KindResource {
 				return model.Sent{Command: waitingCommand(cmd.Target), Resource: activeResource(cmd.Target.Namespace)}, nil
@@ -87,6 +93,8 @@ func TestShapesOfAnswers(t *testing.T) {
 		{"logs", http.MethodGet, "/v1/leases/" + leaseID + "/logs", "", full, http.StatusOK},
 		{"slots", http.MethodGet, "/v1/resources/" + resourceID + "/slots", "", full, http.StatusOK},
 		{"blueprint", http.MethodGet, "/v1/blueprints/lab", "", full, http.StatusOK},
+		{"authorizations", http.MethodGet, "/v1/authorizations", "", full, http.StatusOK},
+		{"data", http.MethodGet, "/v1/leases/" + leaseID + "/data", "", full, http.StatusOK},
 		{"lease_sent_nothing", http.MethodPost, "/v1/leases/" + leaseID + "/release", "", full, http.StatusOK},
 		{"resource_sent", http.MethodPost, "/v1/resources/" + resourceID + "/release", `{"reason": "x"}`, full, http.StatusAccepted},
 		{"problem_field", http.MethodGet, "/v1/leases?status=gone", "", empty, http.StatusUnprocessableEntity},

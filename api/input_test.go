@@ -19,6 +19,8 @@ func TestBadInputNeverReachesTheStore(t *testing.T) {
 	const leases = "/v1/leases"
 	release := leases + "/" + leaseID + "/release"
 	commands := leases + "/" + leaseID + "/commands"
+	data := leases + "/" + leaseID + "/data"
+	const authorizations = "/v1/blueprints/lab/authorizations"
 	resourceCommands := "/v1/resources/" + resourceID + "/commands"
 	deep := strings.Repeat(`[`, 10_000) + strings.Repeat(`]`, 10_000)
 	tests := []struct {
@@ -122,7 +124,7 @@ func TestBadInputNeverReachesTheStore(t *testing.T) {
 		{"limit is too large", "GET", leases + "?limit=501", "", 422, "invalid", "limit"},
 		{"limit is a word", "GET", leases + "?limit=all", "", 422, "invalid", "limit"},
 		{"bad cursor", "GET", leases + "?after=%00", "", 422, "invalid", "after"},
-		{"long cursor", "GET", leases + "?after=" + strings.Repeat("a", 201), "", 422, "invalid", "after"},
+		{"long cursor", "GET", leases + "?after=" + strings.Repeat("a", 401), "", 422, "invalid", "after"},
 		{"unknown state to wait for", "GET", leases + "/" + leaseID + "?wait=done", "", 422, "invalid", "wait"},
 		{"lease state for a resource", "GET", "/v1/resources/" + resourceID + "?wait=acquired", "", 422, "invalid", "wait"},
 		{"timeout without a unit", "GET", leases + "/" + leaseID + "?wait=active&timeout=30", "", 422, "invalid", "timeout"},
@@ -161,7 +163,42 @@ func TestBadInputNeverReachesTheStore(t *testing.T) {
 		{"blueprint without a type", "PUT", "/v1/blueprints/lab", `{"kind": "pool"}`, 422, "invalid", "type"},
 		{"negative limit", "PUT", "/v1/blueprints/lab", `{"kind": "pool", "type": "host", "limit": -1}`, 422, "invalid", "limit"},
 		{"enabled is a string", "PUT", "/v1/blueprints/lab", `{"kind": "pool", "type": "host", "enabled": "yes"}`, 422, "invalid", "enabled"},
+		{"min_idle is negative", "PUT", "/v1/blueprints/lab", `{"kind": "pool", "type": "host", "min_idle": -1}`, 422, "invalid", "min_idle"},
+		{"min_idle is more than limit", "PUT", "/v1/blueprints/lab", `{"kind": "pool", "type": "host", "limit": 1, "min_idle": 2}`, 422, "invalid", "min_idle"},
+		{"min_idle is a string", "PUT", "/v1/blueprints/lab", `{"kind": "pool", "type": "host", "min_idle": "1"}`, 422, "invalid", "min_idle"},
+		{"max_idle_age is zero", "PUT", "/v1/blueprints/lab", `{"kind": "pool", "type": "host", "max_idle_age": "0s"}`, 422, "invalid", "max_idle_age"},
+		{"max_idle_age is a number", "PUT", "/v1/blueprints/lab", `{"kind": "pool", "type": "host", "max_idle_age": 60}`, 422, "invalid", "max_idle_age"},
+		{"quota is too large", "PUT", "/v1/blueprints/lab", `{"kind": "pool", "type": "host", "quota": 1000001}`, 422, "invalid", "quota"},
+		{"quota is a fraction", "PUT", "/v1/blueprints/lab", `{"kind": "pool", "type": "host", "quota": 1.5}`, 422, "invalid", "quota"},
+		{"authorize is another word", "PUT", "/v1/blueprints/lab", `{"kind": "pool", "type": "host", "authorize": "nobody"}`, 422, "invalid", "authorize"},
+		{"authorize has nobody in it", "PUT", "/v1/blueprints/lab", `{"kind": "pool", "type": "host", "authorize": [""]}`, 422, "invalid", "authorize"},
+		{"authorize lists an escape", "PUT", "/v1/blueprints/lab", `{"kind": "pool", "type": "host", "authorize": ["\u001b"]}`, 422, "invalid", "authorize"},
+		{"authorize is a number", "PUT", "/v1/blueprints/lab", `{"kind": "pool", "type": "host", "authorize": 1}`, 422, "invalid", "authorize"},
 		{"config is a list", "PUT", "/v1/blueprints/lab", `{"kind": "pool", "type": "host", "config": []}`, 422, "invalid", "config"},
+
+		// Data.
+		{"no data", "PUT", data, ``, 400, "malformed", ""},
+		{"data that are not said", "PUT", data, `{}`, 422, "invalid", "data"},
+		{"data that are too long", "PUT", data, `{"data": "` + strings.Repeat("a", 16<<10) + `"}`, 422, "invalid", "data"},
+		{"a rev in the body", "PUT", data, `{"data": 1, "rev": 2}`, 422, "invalid", "rev"},
+		{"data too deep", "PUT", data, `{"data": ` + deep + `}`, 400, "malformed", ""},
+		{"data of what is no id", "PUT", leases + "/x/data", `{"data": 1}`, 404, "not_found", ""},
+		{"data of what is no id either", "GET", "/v1/resources/x/data", "", 404, "not_found", ""},
+
+		// An operator's word.
+		{"no word", "POST", authorizations, ``, 400, "malformed", ""},
+		{"an unknown field", "POST", authorizations, `{"owner": "ada", "status": "approved", "until": null}`, 422, "invalid", "until"},
+		{"no owner", "POST", authorizations, `{"status": "approved"}`, 422, "invalid", "owner"},
+		{"an owner that is empty", "POST", authorizations, `{"owner": "", "status": "approved"}`, 422, "invalid", "owner"},
+		{"an owner that is a list", "POST", authorizations, `{"owner": ["ada"], "status": "approved"}`, 422, "invalid", "owner"},
+		{"an owner that is too long", "POST", authorizations, `{"owner": "` + strings.Repeat("a", 201) + `", "status": "approved"}`, 422, "invalid", "owner"},
+		{"no status", "POST", authorizations, `{"owner": "ada"}`, 422, "invalid", "status"},
+		{"a status that is not for operators", "POST", authorizations, `{"owner": "ada", "status": "requested"}`, 422, "invalid", "status"},
+		{"a status in another case", "POST", authorizations, `{"owner": "ada", "status": "Approved"}`, 422, "invalid", "status"},
+		{"a reason that is too long", "POST", authorizations, `{"owner": "ada", "status": "declined", "reason": "` + strings.Repeat("a", 1001) + `"}`, 422, "invalid", "reason"},
+		{"a name that is none", "POST", "/v1/blueprints/La%20b/authorizations", `{"owner": "ada", "status": "approved"}`, 404, "not_found", ""},
+		{"a filter of another status", "GET", "/v1/authorizations?status=active", "", 422, "invalid", "status"},
+		{"a filter of no blueprint", "GET", "/v1/authorizations?blueprint=a:b", "", 422, "invalid", "blueprint"},
 	}
 	a := newAPI(t, &fakeStore{})
 	for _, tt := range tests {

@@ -153,9 +153,9 @@ func TestOpenAPISchemasHaveTheFieldsOfTheTypes(t *testing.T) {
 	answers := []any{
 		wire.Lease{}, wire.Waiting{}, wire.Resource{}, wire.Command{}, wire.Origin{}, wire.LeaseSent{}, wire.ResourceSent{},
 		wire.LogEntry{}, wire.Slot{}, wire.Blueprint{}, wire.Problem{}, wire.Event{}, wire.EventFilter{}, wire.Subscription{}, wire.DeadLetter{},
-		wire.DeadLettersRetried{},
+		wire.DeadLettersRetried{}, wire.Data{}, wire.Authorization{},
 	}
-	requests := []any{wire.NewLease{}, wire.Release{}, wire.NewCommand{}, wire.NewBlueprint{}, wire.NewSubscription{}}
+	requests := []any{wire.NewLease{}, wire.Release{}, wire.NewCommand{}, wire.NewBlueprint{}, wire.NewSubscription{}, wire.NewAuthorization{}, wire.NewData{}}
 	for i, v := range slices.Concat(answers, requests) {
 		typ := reflect.TypeOf(v)
 		var fields []string
@@ -191,12 +191,13 @@ func TestOpenAPIListsTheWordsOfTheModel(t *testing.T) {
 	}
 	doc := document(t)
 	for name, want := range map[string][]string{
-		"LeaseState":    sorted(model.LeaseStates()),
-		"ResourceState": sorted(model.ResourceStates()),
-		"CommandName":   sorted(model.CommandNames()),
-		"Outcome":       sorted([]model.Outcome{model.OutcomeApplied, model.OutcomeRefused, model.OutcomeSuperseded}),
-		"ErrorCode":     sorted(codes),
-		"EventType":     append(sorted(model.EventTypes()), string(model.EventGap)),
+		"LeaseState":          sorted(model.LeaseStates()),
+		"ResourceState":       sorted(model.ResourceStates()),
+		"CommandName":         sorted(model.CommandNames()),
+		"Outcome":             sorted([]model.Outcome{model.OutcomeApplied, model.OutcomeRefused, model.OutcomeSuperseded}),
+		"ErrorCode":           sorted(codes),
+		"EventType":           append(sorted(model.EventTypes()), string(model.EventGap)),
+		"AuthorizationStatus": sorted(model.AuthorizationStatuses()),
 	} {
 		slices.Sort(want)
 		if diff := cmp.Diff(want, texts(t, at(t, doc, "components", "schemas", name, "enum"))); diff != "" {

@@ -48,6 +48,7 @@ var problems = map[model.ErrorKind]problemClass{
 	model.ErrorInternal:        {http.StatusInternalServerError, "Something is wrong inside Drydock", false},
 	model.ErrorUnavailable:     {http.StatusServiceUnavailable, "Not available right now", true},
 	model.ErrorUnknown:         {http.StatusServiceUnavailable, "The outcome is unknown", true},
+	model.ErrorPrecondition:    {http.StatusPreconditionFailed, "The condition does not hold", false},
 }
 
 // retryAfter is the Retry-After of problems that may pass, in seconds. A Redis restart takes about that long.

@@ -38,12 +38,17 @@ func goodRequests() map[string]request {
 		"DELETE /v1/subscriptions/:name":                  {"DELETE", "/v1/subscriptions/ci", ""},
 		"GET /v1/subscriptions/:name/dead-letters":        {"GET", "/v1/subscriptions/ci/dead-letters", ""},
 		"POST /v1/subscriptions/:name/dead-letters/retry": {"POST", "/v1/subscriptions/ci/dead-letters/retry", ""},
+		"GET /v1/authorizations":                          {"GET", "/v1/authorizations", ""},
+		"POST /v1/blueprints/:name/authorizations": {
+			"POST", "/v1/blueprints/lab/authorizations", `{"owner": "ada", "status": "approved"}`,
+		},
 	}
 	for _, kind := range []string{"leases", "resources"} {
 		route, path := "/v1/"+kind+"/:id", "/v1/"+kind+"/"+leaseID
 		out["POST "+route+"/release"] = request{"POST", path + "/release", ""}
 		out["POST "+route+"/commands"] = request{"POST", path + "/commands", `{"command": "release"}`}
-		for _, list := range []string{"/commands", "/logs", "/slots"} {
+		out["PUT "+route+"/data"] = request{"PUT", path + "/data", `{"data": {"n": 1}}`}
+		for _, list := range []string{"/commands", "/logs", "/slots", "/data"} {
 			out["GET "+route+list] = request{"GET", path + list, ""}
 		}
 	}
@@ -102,6 +107,7 @@ func TestEveryErrorHasItsStatus(t *testing.T) {
 		{"invalid", model.Invalid("after", "is no cursor"), 422, "invalid"},
 		{"malformed", model.Errorf(model.ErrorMalformed, "x"), 400, "malformed"},
 		{"conflict", model.ErrStaleWriter, 409, "conflict"},
+		{"precondition", model.Errorf(model.ErrorPrecondition, "the rev is 3"), 412, "precondition_failed"},
 		{"forbidden", model.Errorf(model.ErrorForbidden, "x"), 403, "forbidden"},
 		{"unknown outcome", model.Errorf(model.ErrorUnknown, "x"), 503, "outcome_unknown"},
 		{"internal", model.Errorf(model.ErrorInternal, "%s", secret), 500, "internal"},

@@ -73,8 +73,8 @@ func (q query) limit() (int, error) {
 	return n, nil
 }
 
-// maxCursor bounds a cursor; ours are ids and stream positions.
-const maxCursor = 200
+// maxCursor bounds a cursor. The longest of ours holds the names of a blueprint and an owner, in base64.
+const maxCursor = 400
 
 // after returns the cursor of a page. Only the store knows what is in it.
 func (q query) after() (string, error) {

@@ -34,6 +34,8 @@ func (s *Server) routes() {
 		v1.GET(path+"/commands", s.listCommands(kind))
 		v1.GET(path+"/logs", s.listLog(kind))
 		v1.GET(path+"/slots", s.listSlots(kind))
+		v1.GET(path+"/data", s.readData(kind))
+		v1.PUT(path+"/data", s.putData(kind))
 	}
 	v1.GET("/blueprints", s.listBlueprints)
 	v1.PUT("/blueprints/:name", s.putBlueprint)
@@ -46,4 +48,6 @@ func (s *Server) routes() {
 	v1.DELETE("/subscriptions/:name", s.deleteSubscription)
 	v1.GET("/subscriptions/:name/dead-letters", s.listDeadLetters)
 	v1.POST("/subscriptions/:name/dead-letters/retry", s.retryDeadLetters)
+	v1.POST("/blueprints/:name/authorizations", s.decideAuthorization)
+	v1.GET("/authorizations", s.listAuthorizations)
 }

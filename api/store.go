@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 
 	"drydock/model"
 )
@@ -28,6 +29,12 @@ type Store interface {
 	Log(ctx context.Context, ref model.Ref, limit int, after string) (model.Page[model.LogEntry], error)
 	Slots(ctx context.Context, ref model.Ref) ([]model.Slot, error)
 
+	// Data reads the notes on an object.
+	Data(ctx context.Context, ref model.Ref) (model.Data, error)
+	// SetData writes them, or removes them when value is nil. It is [model.ErrorConflict] when the object is destroyed and
+	// [model.ErrorPrecondition] when cond does not hold.
+	SetData(ctx context.Context, ref model.Ref, value json.RawMessage, cond model.DataCondition) (model.Data, error)
+
 	// PutBlueprint stores a checked blueprint and names the leases that it may now serve.
 	PutBlueprint(ctx context.Context, bp *model.Blueprint) (stored *model.Blueprint, created bool, wake []model.Ref, err error)
 	Blueprint(ctx context.Context, namespace, name string) (*model.Blueprint, error)
@@ -35,6 +42,12 @@ type Store interface {
 	Blueprints(ctx context.Context, namespace string) ([]*model.Blueprint, error)
 	// DeleteBlueprint is [model.ErrorConflict] while the blueprint has resources. It names the leases whose wait looks different now.
 	DeleteBlueprint(ctx context.Context, namespace, name string) (wake []model.Ref, err error)
+
+	// Authorize stores an operator's word on an owner and names the leases that waited for it. It is [model.ErrorConflict] when the
+	// blueprint takes no requests. Told again what it knows already, it changes nothing.
+	Authorize(ctx context.Context, a model.Authorization) (stored *model.Authorization, wake []model.Ref, err error)
+	// Authorizations lists by blueprint, then by owner.
+	Authorizations(ctx context.Context, namespace string, f model.AuthorizationFilter) (model.Page[*model.Authorization], error)
 
 	// SaveAnswer records the first answer to the request that stored key, and returns the answer to give: a repetition may have been
 	// answered first.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"sigs.k8s.io/yaml"
 
@@ -18,13 +19,17 @@ const maxFileLength = 16 << 20
 
 // declaration is one entry of a file: the fields of PUT /v1/blueprints/{name} and what its URL says.
 type declaration struct {
-	Namespace string          `json:"namespace"`
-	Name      string          `json:"name"`
-	Kind      string          `json:"kind"`
-	Type      string          `json:"type"`
-	Limit     int             `json:"limit"`
-	Enabled   *bool           `json:"enabled"`
-	Config    json.RawMessage `json:"config"`
+	Namespace  string          `json:"namespace"`
+	Name       string          `json:"name"`
+	Kind       string          `json:"kind"`
+	Type       string          `json:"type"`
+	Limit      int             `json:"limit"`
+	MinIdle    int             `json:"min_idle"`
+	MaxIdleAge *model.Duration `json:"max_idle_age"`
+	Quota      int             `json:"quota"`
+	Authorize  model.Authorize `json:"authorize"`
+	Enabled    *bool           `json:"enabled"`
+	Config     json.RawMessage `json:"config"`
 }
 
 // DefaultNamespace is the namespace of a declaration that names none.
@@ -54,6 +59,10 @@ func ReadFile(name string, r *Registry) ([]*model.Blueprint, error) {
 //	    kind: pool
 //	    type: host
 //	    limit: 0          # default: 0, no limit
+//	    min_idle: 0       # default: 0
+//	    max_idle_age: 2h  # default: null, for ever
+//	    quota: 0          # default: 0, no quota
+//	    authorize: null   # default: null, everybody; or a list of owners; or request
 //	    enabled: true     # default: true
 //	    config:
 //	      hosts: [{name: h1}]
@@ -106,11 +115,21 @@ func parseDeclaration(namespace string, entry json.RawMessage, r *Registry) (*mo
 		Kind:      d.Kind,
 		Type:      d.Type,
 		Limit:     d.Limit,
+		MinIdle:   d.MinIdle,
+		Quota:     d.Quota,
+		Authorize: d.Authorize,
 		Enabled:   d.Enabled == nil || *d.Enabled,
 		Config:    d.Config,
 	}
 	if err := model.CheckName("namespace", bp.Namespace); err != nil {
 		return nil, err
+	}
+	if d.MaxIdleAge != nil {
+		// In the model zero means for ever, which is not what somebody means who writes "0s".
+		bp.MaxIdleAge = time.Duration(*d.MaxIdleAge)
+		if err := model.CheckTTL("max_idle_age", bp.MaxIdleAge); err != nil {
+			return nil, err
+		}
 	}
 	return bp, r.Check(bp)
 }

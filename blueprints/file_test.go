@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -21,7 +22,10 @@ func TestParseReadsYAMLAndJSONAlike(t *testing.T) {
 	t.Parallel()
 	want := []*model.Blueprint{
 		{Namespace: "default", Name: "lab", Kind: "pool", Type: "host", Enabled: true, Config: []byte(`{"hosts":[{"name":"h1"}]}`)},
-		{Namespace: "ci", Name: "lab", Kind: "pool", Type: "host", Limit: 3, Config: []byte(`{"hosts":[]}`)},
+		{
+			Namespace: "ci", Name: "lab", Kind: "pool", Type: "host", Limit: 3, MinIdle: 1, MaxIdleAge: 2 * time.Hour, Quota: 2,
+			Authorize: model.Authorize{Only: true, Owners: []string{"ada"}}, Config: []byte(`{"hosts":[]}`),
+		},
 	}
 	for name, text := range map[string]string{
 		"yaml": `
@@ -33,15 +37,17 @@ blueprints:
     config:
       hosts:
         - name: h1
-  - {name: lab, namespace: ci, kind: pool, type: host, limit: 3, enabled: false, config: {hosts: []}}
+  - {name: lab, namespace: ci, kind: pool, type: host, limit: 3, min_idle: 1, max_idle_age: 2h, quota: 2, authorize: [ada], enabled: false, config: {hosts: []}}
 `,
 		"json": `{"blueprints": [
 			{"name": "lab", "kind": "pool", "type": "host", "config": {"hosts": [{"name": "h1"}]}},
-			{"name": "lab", "namespace": "ci", "kind": "pool", "type": "host", "limit": 3, "enabled": false, "config": {"hosts": []}}
+			{"name": "lab", "namespace": "ci", "kind": "pool", "type": "host", "limit": 3, "min_idle": 1, "max_idle_age": "2h",
+				"quota": 2, "authorize": ["ada"], "enabled": false, "config": {"hosts": []}}
 		]}`,
 		"byte order mark": "\ufeff" + `{"blueprints": [
 			{"name": "lab", "kind": "pool", "type": "host", "config": {"hosts": [{"name": "h1"}]}},
-			{"name": "lab", "namespace": "ci", "kind": "pool", "type": "host", "limit": 3, "enabled": false, "config": {"hosts": []}}
+			{"name": "lab", "namespace": "ci", "kind": "pool", "type": "host", "limit": 3, "min_idle": 1, "max_idle_age": "2h",
+				"quota": 2, "authorize": ["ada"], "enabled": false, "config": {"hosts": []}}
 		]}`,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -87,6 +93,26 @@ func TestParseNamesFileEntryAndField(t *testing.T) {
 		"negative limit": {
 			"blueprints: [{name: a, kind: pool, type: host, limit: -1, config: {hosts: []}}]",
 			`lab.yaml: blueprints[0] "a": limit: must be`,
+		},
+		"negative min_idle": {
+			"blueprints: [{name: a, kind: pool, type: host, min_idle: -1, config: {hosts: []}}]",
+			`lab.yaml: blueprints[0] "a": min_idle: must be between`,
+		},
+		"max_idle_age of nothing": {
+			"blueprints: [{name: a, kind: pool, type: host, max_idle_age: 0s, config: {hosts: []}}]",
+			`lab.yaml: blueprints[0] "a": max_idle_age: must be at least 1ms`,
+		},
+		"max_idle_age without a unit": {
+			"blueprints: [{name: a, kind: pool, type: host, max_idle_age: 60, config: {hosts: []}}]",
+			`lab.yaml: blueprints[0] "a": max_idle_age: must be a duration in quotes`,
+		},
+		"quota of text": {
+			"blueprints: [{name: a, kind: pool, type: host, quota: many, config: {hosts: []}}]",
+			`lab.yaml: blueprints[0] "a": quota: must be a `,
+		},
+		"authorize everybody": {
+			"blueprints: [{name: a, kind: pool, type: host, authorize: everybody, config: {hosts: []}}]",
+			`lab.yaml: blueprints[0] "a": authorize: must be null (everybody), a list of owners, or "request"`,
 		},
 		"twice": {
 			"blueprints: [{name: a, kind: pool, type: host, config: {hosts: []}}, {name: a, namespace: default, kind: pool, type: host, config: {hosts: []}}]",

@@ -13,5 +13,6 @@
 //	hook.go      outside work: intent, run, result
 //	catalog.go   opened blueprints
 //	sweeper.go   tasks for what the wake index says is due
+//	janitor.go   deletes what was destroyed long ago
 //	server.go    the asynq server around it
 package handlers

@@ -49,18 +49,18 @@ func NewSweeper(s *store.Store, t Enqueuer, cfg SweeperConfig) *Sweeper {
 
 // Run sweeps until ctx ends. An outage is logged once when it begins and once when it ends.
 func (s *Sweeper) Run(ctx context.Context) {
-	var namespaces []string
+	var known []string
 	var readAt time.Time
 	down := false
 	for {
 		var err error
 		if time.Since(readAt) >= namespacesAge {
 			var all []string
-			if all, err = s.namespaces(ctx); err == nil {
-				namespaces, readAt = all, time.Now()
+			if all, err = namespaces(ctx, s.store, s.cfg.Namespaces); err == nil {
+				known, readAt = all, time.Now()
 			}
 		}
-		for _, ns := range namespaces {
+		for _, ns := range known {
 			if err != nil {
 				break
 			}
@@ -83,12 +83,13 @@ func (s *Sweeper) Run(ctx context.Context) {
 	}
 }
 
-func (s *Sweeper) namespaces(ctx context.Context) ([]string, error) {
-	all, err := s.store.Namespaces(ctx)
-	if err != nil || len(s.cfg.Namespaces) == 0 {
+// namespaces lists the namespaces that there are, and of them only those given unless none is.
+func namespaces(ctx context.Context, s *store.Store, only []string) ([]string, error) {
+	all, err := s.Namespaces(ctx)
+	if err != nil || len(only) == 0 {
 		return all, err
 	}
-	return slices.DeleteFunc(all, func(ns string) bool { return !slices.Contains(s.cfg.Namespaces, ns) }), nil
+	return slices.DeleteFunc(all, func(ns string) bool { return !slices.Contains(only, ns) }), nil
 }
 
 // Sweep enqueues what is due in one namespace right now.

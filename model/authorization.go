@@ -52,7 +52,12 @@ func (a Authorize) MarshalJSON() ([]byte, error) {
 	case a.Request:
 		return json.Marshal(authorizeRequest)
 	case a.Only:
-		return json.Marshal(append([]string{}, a.Owners...))
+		// Not json.Marshal, which would escape what HTML does not take.
+		var b bytes.Buffer
+		enc := json.NewEncoder(&b)
+		enc.SetEscapeHTML(false)
+		err := enc.Encode(append([]string{}, a.Owners...))
+		return bytes.TrimSpace(b.Bytes()), err
 	}
 	return []byte("null"), nil
 }
@@ -104,6 +109,17 @@ type Authorization struct {
 	Leases int
 	// RequestedAt is when the record was made, ChangedAt when its status was set.
 	RequestedAt, ChangedAt time.Time
+}
+
+// CheckDecision checks an operator's word before it is stored; errors are [ErrorInvalid] and name the field.
+func (a *Authorization) CheckDecision() error {
+	if err := CheckText("owner", a.Owner, MaxOwnerLength); err != nil {
+		return err
+	}
+	if a.Status != AuthorizationApproved && a.Status != AuthorizationDeclined {
+		return Invalid("status", "must be %q or %q", AuthorizationApproved, AuthorizationDeclined)
+	}
+	return CheckText("reason", a.Reason, MaxReasonLength)
 }
 
 // AuthorizationFilter selects authorizations; zero fields select all.

@@ -251,7 +251,7 @@ func TestRefs(t *testing.T) {
 			t.Errorf("ParseMember(%q) = %v, %v, want %v", want.Member(), got, err, want)
 		}
 	}
-	for _, bad := range []string{"", "lease", "lease:", ":x", "blueprint:x", "Lease:x"} {
+	for _, bad := range []string{"", "lease", "lease:", ":x", "pool:x", "Lease:x"} {
 		if got, err := model.ParseMember("ci", bad); model.KindOf(err) != model.ErrorInternal || err == nil || got != (model.Ref{}) {
 			t.Errorf("ParseMember(%q) = %v, %v, want an internal error", bad, got, err)
 		}

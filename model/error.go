@@ -22,6 +22,8 @@ const (
 	ErrorInternal    ErrorKind = "internal"        // a bug; the text is never shown to a caller
 
 	ErrorUnauthenticated ErrorKind = "unauthenticated" // nobody knows who the caller is
+	// ErrorPrecondition says that a condition that the caller set does not hold; nothing was written.
+	ErrorPrecondition ErrorKind = "precondition_failed"
 )
 
 // Error is an error that a caller can be shown, unless its kind is [ErrorInternal].

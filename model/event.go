@@ -50,7 +50,7 @@ func EventTypes() []EventType {
 	return []EventType{
 		EventQueued, EventAllocated, EventWaiting, EventSent, EventConsumed, EventAcquired, EventActivated, EventRequeued, EventReleased,
 		EventBroken, EventDestroyed, EventYield, EventHookBegun, EventHookDone, EventHookFailed, EventExtended, EventPaused, EventUnpaused,
-		EventUpdated, EventRefused, EventGraceElapsed, EventAllocFailed, EventChanged,
+		EventUpdated, EventRefused, EventGraceElapsed, EventAllocFailed, EventGone, EventDataChanged, EventChanged,
 	}
 }
 
@@ -76,7 +76,7 @@ func (f *EventFilter) Matches(e *Event) bool {
 // Check checks the words of a filter, whose fields are called by these names; errors are [ErrorInvalid].
 func (f *EventFilter) Check(types, events, status string) error {
 	for _, k := range f.Types {
-		if !k.Valid() {
+		if !slices.Contains(Kinds(), k) {
 			return Invalid(types, "unknown type of object %s; known are %s", Quote(string(k)), Join(Kinds()))
 		}
 	}

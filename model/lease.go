@@ -28,8 +28,9 @@ type Lease struct {
 	Fence int64
 	// Waiting says where a pending lease stands; nil in every other state.
 	Waiting *Waiting
-	// Data are the holder's notes; the update never writes them.
-	Data json.RawMessage
+	// Data are the notes on it, DataRev counts their writes (see [Data]); the update never writes them.
+	Data    json.RawMessage
+	DataRev int64
 
 	CreatedAt, AcquiredAt, ActivatedAt, ReleasedAt, DestroyedAt, UpdatedAt time.Time
 

@@ -30,6 +30,7 @@ const (
 	EventGraceElapsed EventType = "grace-elapsed" // destroyed although leases had not finished
 	EventGone         EventType = "gone"          // the blueprint does not have the resource any more
 	EventAllocFailed  EventType = "alloc-failed"  // a blueprint failed to make a resource
+	EventDataChanged  EventType = "data-changed"  // the notes on it were written; told to readers, not logged
 )
 
 // LogEntry is one step in the life of an object.

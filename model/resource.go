@@ -1,6 +1,9 @@
 package model
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // Resource is a thing that can be leased.
 type Resource struct {
@@ -23,6 +26,10 @@ type Resource struct {
 	Until time.Time
 	// Fence is the ordered number of the last claim. A target can refuse an older one.
 	Fence int64
+
+	// Data are the notes on it, DataRev counts their writes (see [Data]); the update never writes them.
+	Data    json.RawMessage
+	DataRev int64
 
 	// IdleSince is when the last lease left it; zero if none ever did.
 	IdleSince time.Time

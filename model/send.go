@@ -17,6 +17,7 @@ type Answer struct {
 
 // Created is what came of asking for a lease.
 type Created struct {
+	// Lease is nil when a repeated request finds its lease collected; then Answer is not.
 	Lease *Lease
 	// Repeat says that the request had been stored before and nothing was changed.
 	Repeat bool

@@ -353,7 +353,7 @@ func TestApplyLeaseDestroys(t *testing.T) {
 		Step: Step{Finish: true, Log: []Entry{{Event: model.EventDestroyed, Text: "destroyed"}}},
 	})
 	e.wantChanges(before, written("lease:l1", version+1, 0), moved("leases", "l1", "released", "destroyed"), expect{
-		"lease:l1 destroyed": at(0), "lease:l1 version": fmt.Sprint(version + 1), "wake lease:l1": gone,
+		"lease:l1 destroyed": at(0), "collectable lease:l1": at(0), "lease:l1 version": fmt.Sprint(version + 1), "wake lease:l1": gone,
 		"resource:r-l1:leases l1": gone, "blueprint:lab:held: l1": gone, "resource:r-l1 idle": at(0), "slot:slot-l1": gone,
 		"free:host r-l1": load(0, 0), "blueprint:lab:idle r-l1": "member",
 		"lease:l1:log +1": fmt.Sprintf("e=destroyed f=%d t=destroyed w=w1", c.Fence),

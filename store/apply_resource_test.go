@@ -165,7 +165,7 @@ func TestApplyResourceDestroys(t *testing.T) {
 		Step: Step{Finish: true, Log: []Entry{{Event: model.EventDestroyed, Text: "destroyed"}}},
 	})
 	e.wantChanges(before, written("resource:r1", version+1, 0), moved("resources", "r1", "released", "destroyed"), expect{
-		"resource:r1 destroyed": at(0), "wake resource:r1": gone, "slot:host:1": gone,
+		"resource:r1 destroyed": at(0), "collectable resource:r1": at(0), "wake resource:r1": gone, "slot:host:1": gone,
 		"blueprint:lab:resources r1": gone,
 		"resource:r1:log +1":         fmt.Sprintf("e=destroyed f=%d t=destroyed w=w1", c.Fence),
 		// There is room for a new one: the first waiter may have it made.

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -54,18 +55,27 @@ func (s *Store) Authorize(ctx context.Context, a model.Authorization) (stored *m
 	return stored, s.toRefs(a.Namespace, reply[3:]), err
 }
 
-// Authorizations lists authorizations by blueprint and owner.
-func (s *Store) Authorizations(ctx context.Context, ns string, f model.AuthorizationFilter) (page model.Page[*model.Authorization], err error) {
-	from, to := "-", "+"
-	if f.Blueprint != "" {
-		from, to = "["+f.Blueprint+" ", "("+f.Blueprint+"!"
+// Authorizations lists authorizations by blueprint and owner. Like [Store.Leases] it looks at a bounded number of them, so a page may be
+// shorter than its limit and still have a next one.
+func (s *Store) Authorizations(ctx context.Context, ns string, f model.AuthorizationFilter) (model.Page[*model.Authorization], error) {
+	page := model.Page[*model.Authorization]{Items: []*model.Authorization{}}
+	limit := f.Limit
+	if limit <= 0 {
+		limit = model.DefaultPageLimit
 	}
-	if f.After != "" {
-		from = "(" + f.After
+	from, to, err := authorizationRange(f)
+	if err != nil {
+		return page, err
 	}
-	for {
+	last := ""
+	for scanned := 0; scanned < scanBudget; {
+		// One more than needed tells whether there is a next page. When the first batch did not settle it, the filter is picky.
+		batch := int64(limit-len(page.Items)) + 1
+		if scanned > 0 {
+			batch = max(batch, 100)
+		}
 		members, err := s.rdb.ZRangeArgs(ctx, redis.ZRangeArgs{
-			Key: authorizationsKey(ns), Start: from, Stop: to, ByLex: true, Count: int64(f.Limit) + 1,
+			Key: authorizationsKey(ns), Start: from, Stop: to, ByLex: true, Count: batch,
 		}).Result()
 		if err != nil {
 			return page, translate("list authorizations", err)
@@ -78,18 +88,56 @@ func (s *Store) Authorizations(ctx context.Context, ns string, f model.Authoriza
 			if f.Status != "" && a.Status != f.Status || f.Owner != "" && a.Owner != f.Owner {
 				continue
 			}
-			if len(page.Items) == f.Limit {
-				last := page.Items[f.Limit-1]
-				page.Next = last.Blueprint + " " + last.Owner
+			if len(page.Items) == limit {
+				page.Next = encodeCursor(last)
 				return page, nil
 			}
 			page.Items = append(page.Items, a)
+			last = authorizationMember(a.Blueprint, a.Owner)
 		}
-		if len(members) <= f.Limit {
+		if int64(len(members)) < batch {
 			return page, nil
 		}
-		from = "(" + members[len(members)-1]
+		scanned += len(members)
+		last = members[len(members)-1]
+		from = "(" + last
 	}
+	page.Next = encodeCursor(last)
+	return page, nil
+}
+
+// authorizationRange returns the bounds of what a listing looks at.
+func authorizationRange(f model.AuthorizationFilter) (from, to string, err error) {
+	from, to = "-", "+"
+	if f.Blueprint != "" {
+		from, to = "["+authorizationMember(f.Blueprint, ""), "("+f.Blueprint+"!"
+	}
+	if f.After == "" {
+		return from, to, nil
+	}
+	after, err := decodeCursor(f.After)
+	if err != nil {
+		return "", "", err
+	}
+	if f.Blueprint != "" && after < authorizationMember(f.Blueprint, "") {
+		return from, to, nil
+	}
+	return "(" + after, to, nil
+}
+
+// authorizationMember is how the index of authorizations names one: a space is before all that may stand in a blueprint's name.
+func authorizationMember(blueprint, owner string) string { return blueprint + " " + owner }
+
+// Owners are any text, so the cursor of a listing by owner is written in plain characters.
+
+func encodeCursor(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
+
+func decodeCursor(after string) (string, error) {
+	b, err := base64.RawURLEncoding.DecodeString(after)
+	if err != nil {
+		return "", model.Invalid("after", "is not a cursor of this listing")
+	}
+	return string(b), nil
 }
 
 func (s *Store) readAuthorizations(ctx context.Context, ns string, members []string) ([]*model.Authorization, error) {

@@ -14,11 +14,15 @@
 //     down. A write shows the writer and the version its run read; when either has moved on, it is refused with
 //     [model.ErrStaleWriter] and has changed nothing.
 //
+// The notes on an object ([Store.SetData]) are no part of it: they have a key of their own, which no update writes.
+//
 // Besides the pen, others may touch a few fields of an object that are counters and flags, never its state: "woken" (a task
 // is on its way), "releases" (how many waiting commands take the object back), "idle" (when the last lease left a resource).
 //
 // Every object that is owed an update is in the wake index, scored by when. Methods that wake objects return them; the
 // caller enqueues their tasks. If it dies first, [Store.Due] finds them when the visibility has passed.
+//
+// What is left of a destroyed object stays until [Store.Collect] deletes it: its records, commands, log, notes and index entries.
 //
 // keys.go lists every key.
 package store

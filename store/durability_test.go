@@ -234,12 +234,17 @@ func calls(e *env, lease, resource *Claim) map[string]func(ctx context.Context) 
 		"Busy":            func(ctx context.Context) error { return one(e.Busy(ctx, lease.Ref, "t", time.Second)) },
 		"CheckDurability": func(ctx context.Context) error { return e.CheckDurability(ctx) },
 		"Claim":           func(ctx context.Context) error { return one(e.Claim(ctx, lease.Ref, "w1")) },
+		"Collect":         func(ctx context.Context) error { _, _, err := e.Collect(ctx, e.ns, time.Hour); return err },
 		"Commands":        func(ctx context.Context) error { return one(e.Commands(ctx, lease.Ref, 0, "")) },
 		"CreateLease": func(ctx context.Context) error {
 			return one(e.CreateLease(ctx, e.ns, "l9", model.NewLease{Type: "host"}, idem))
 		},
 		"CreateResource": func(ctx context.Context) error {
 			return one(e.CreateResource(ctx, lease, NewResource{ID: "r9", Blueprint: b}, LeaseStep{}))
+		},
+		"Data": func(ctx context.Context) error { return one(e.Data(ctx, lease.Ref)) },
+		"SetData": func(ctx context.Context) error {
+			return one(e.SetData(ctx, lease.Ref, nil, model.DataCondition{}))
 		},
 		"DeleteBlueprint": func(ctx context.Context) error { _, err := e.DeleteBlueprint(ctx, e.ns, bp); return err },
 		"Due":             func(ctx context.Context) error { _, _, err := e.Due(ctx, e.ns, 1); return err },

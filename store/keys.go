@@ -12,7 +12,7 @@ import (
 //	<object>:records                   hash    <cid> → command as sent, <cid>:outcome → how it was consumed
 //	<object>:history                   list    ids of consumed commands, oldest first
 //	<object>:log                       stream  steps of the object's life
-//	lease:<id>:data                    string  the holder's notes
+//	<object>:data                      hash    the notes of holders and blueprints: value and rev
 //	resource:<id>:leases               zset    leases that have a place on it
 //	leases, resources                  zset    all ids (score 0: sorted by id, which is by creation)
 //	leases:<status>, resources:<status>, leases:by-{type,owner,resource}:<x>, resources:by-{type,blueprint}:<x>   zset   indexes
@@ -22,6 +22,7 @@ import (
 //	waiting:<type>:shapes              zset    requirements by the order of their first lease
 //	waiting:<type>:shape:<shape>       zset    waiting leases that ask for the same and would take anything now
 //	wake                               zset    objects that are owed an update, by when
+//	collectable                        zset    destroyed objects, by when
 //	busy                               hash    how often in a row an object's lock was found busy
 //	blueprints, blueprints:rev(s)      hash, counter, hash   declarations, their count, the revision of each
 //	blueprint:<name>                   hash    what its own updates keep for themselves
@@ -76,6 +77,7 @@ func waitingKey(ns, typ string) string      { return prefix(ns) + "waiting:" + t
 func shapesKey(ns, typ string) string       { return waitingKey(ns, typ) + ":shapes" }
 func shapeKey(ns, typ, shape string) string { return waitingKey(ns, typ) + ":shape:" + shape }
 func wakeKey(ns string) string              { return prefix(ns) + "wake" }
+func collectableKey(ns string) string       { return prefix(ns) + "collectable" }
 func blueprintsKey(ns string) string        { return prefix(ns) + "blueprints" }
 func blueprintsRevKey(ns string) string     { return prefix(ns) + "blueprints:rev" }
 func authorizationsKey(ns string) string    { return prefix(ns) + "authorizations" }

@@ -2,7 +2,7 @@ package store
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 
 	"github.com/redis/go-redis/v9"
 
@@ -55,9 +55,11 @@ func (s *Store) createLease(
 		return model.Created{}, model.ErrStaleWriter
 	}
 	lease, err := shownLease(ns, reply[2])
-	return model.Created{
-		Lease: lease, Repeat: code == 0, Answer: decodeAnswer(toString(reply[1])), Wake: s.toRefs(ns, reply[3:]),
-	}, err
+	answer := decodeAnswer(toString(reply[1]))
+	if answer != nil && errors.Is(err, model.ErrLeaseNotFound) {
+		err = nil // the lease has been collected; its first answer is still remembered
+	}
+	return model.Created{Lease: lease, Repeat: code == 0, Answer: answer, Wake: s.toRefs(ns, reply[3:])}, err
 }
 
 // shownLease reads a lease as the scripts' show() returns it.
@@ -70,9 +72,7 @@ func shownLease(ns string, shown any) (*model.Lease, error) {
 	if err != nil {
 		return nil, err
 	}
-	if data := toString(parts[1]); data != "" {
-		l.Data = json.RawMessage(data)
-	}
+	l.Data, l.DataRev = decodeData(toSlice(parts[1]))
 	if l.Waiting != nil {
 		l.Waiting.Position = toInt(parts[2])
 	}
@@ -95,11 +95,11 @@ func (s *Store) Lease(ctx context.Context, ns, id string) (*model.Lease, error) 
 func (s *Store) readLeases(ctx context.Context, ns string, ids []string) ([]*model.Lease, error) {
 	pipe := s.rdb.Pipeline()
 	fields := make([]*redis.MapStringStringCmd, len(ids))
-	data := make([]*redis.StringCmd, len(ids))
+	data := make([]*redis.SliceCmd, len(ids))
 	for i, id := range ids {
 		ref := model.LeaseRef(ns, id)
 		fields[i] = pipe.HGetAll(ctx, objectKey(ref))
-		data[i] = pipe.Get(ctx, dataKey(ref))
+		data[i] = readData(ctx, pipe, ref)
 	}
 	if err := exec(ctx, "read leases", pipe); err != nil {
 		return nil, err
@@ -113,9 +113,7 @@ func (s *Store) readLeases(ctx context.Context, ns string, ids []string) ([]*mod
 		if err != nil {
 			return nil, err
 		}
-		if d := data[i].Val(); d != "" {
-			l.Data = json.RawMessage(d)
-		}
+		l.Data, l.DataRev = decodeData(data[i].Val())
 		leases = append(leases, l)
 	}
 	return leases, s.fillPositions(ctx, leases)

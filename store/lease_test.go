@@ -47,7 +47,7 @@ func TestCreateLease(t *testing.T) {
 		}, expect{
 			"lease:l1 attributes": `{"os":"linux"}`, "lease:l1 blueprints": `["b","a"]`, "lease:l1 owner": "ada",
 			"lease:l1 until": at(time.Minute), "lease:l1 priority": "2", "lease:l1 order": at(-2 * headStart), "lease:l1 shape": shape,
-			"lease:l1:data": `{"job": 1}`, "leases:by-owner:ada l1": "0",
+			"lease:l1:data value": `{"job": 1}`, "lease:l1:data rev": "1", "leases:by-owner:ada l1": "0",
 			"waiting:host l1": at(-2 * headStart), "waiting:host:shapes " + shape: at(-2 * headStart),
 			"waiting:host:shape:" + shape + " l1": at(-2 * headStart),
 			"waiting:host:shapes " + plain:        "",
@@ -100,7 +100,7 @@ func TestCreateLeaseAnswersAsItIsRead(t *testing.T) {
 	want := &model.Lease{
 		Ref: e.leaseRef("l2"), Type: "host", Status: model.LeasePending, Owner: "ada", Attributes: map[string]string{"os": "linux"},
 		Blueprints: []string{"lab"}, Priority: -3, Until: now.Add(time.Minute), Waiting: &model.Waiting{Position: 2},
-		Data: json.RawMessage(`"note"`), CreatedAt: now, UpdatedAt: now,
+		Data: json.RawMessage(`"note"`), DataRev: 1, CreatedAt: now, UpdatedAt: now,
 		Work: model.LeaseWork{
 			Order: float64(now.Add(3 * headStart).UnixMilli()), Shape: shapeOf(map[string]string{"os": "linux"}, []string{"lab"}),
 		},

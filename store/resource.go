@@ -23,10 +23,15 @@ func (s *Store) Resource(ctx context.Context, ns, id string) (*model.Resource, e
 // shownResource reads a resource as the scripts' show() returns it.
 func shownResource(ns string, shown any) (*model.Resource, error) {
 	parts := toSlice(shown)
-	if len(parts) < 2 {
+	if len(parts) < 3 {
 		return nil, model.ErrResourceNotFound
 	}
-	return decodeResource(ns, toMap(parts[0]), toStrings(parts[1]))
+	r, err := decodeResource(ns, toMap(parts[0]), toStrings(parts[2]))
+	if err != nil {
+		return nil, err
+	}
+	r.Data, r.DataRev = decodeData(toSlice(parts[1]))
+	return r, nil
 }
 
 // readResources reads resources by id and passes over those that are gone.
@@ -34,8 +39,11 @@ func (s *Store) readResources(ctx context.Context, ns string, ids []string) ([]*
 	pipe := s.rdb.Pipeline()
 	fields := make([]*redis.MapStringStringCmd, len(ids))
 	leases := make([]*redis.StringSliceCmd, len(ids))
+	data := make([]*redis.SliceCmd, len(ids))
 	for i, id := range ids {
-		fields[i] = pipe.HGetAll(ctx, objectKey(model.ResourceRef(ns, id)))
+		ref := model.ResourceRef(ns, id)
+		fields[i] = pipe.HGetAll(ctx, objectKey(ref))
+		data[i] = readData(ctx, pipe, ref)
 		leases[i] = pipe.ZRange(ctx, resourceLeasesKey(ns, id), 0, -1)
 	}
 	if err := exec(ctx, "read resources", pipe); err != nil {
@@ -50,6 +58,7 @@ func (s *Store) readResources(ctx context.Context, ns string, ids []string) ([]*
 		if err != nil {
 			return nil, err
 		}
+		r.Data, r.DataRev = decodeData(data[i].Val())
 		resources = append(resources, r)
 	}
 	return resources, nil

@@ -51,6 +51,10 @@ var (
 	admitSource string
 	//go:embed lua/authorize.lua
 	authorizeSource string
+	//go:embed lua/collect.lua
+	collectSource string
+	//go:embed lua/set_data.lua
+	setDataSource string
 	//go:embed lua/save_answer.lua
 	saveAnswerSource string
 	//go:embed lua/snapshot.lua
@@ -92,6 +96,8 @@ var (
 	claimSubscriptionScript  = script(claimSubscriptionSource)
 	stepSubscriptionScript   = script(stepSubscriptionSource)
 	retryDeadLettersScript   = script(retryDeadLettersSource)
+	collectScript            = script(collectSource)
+	setDataScript            = script(setDataSource)
 )
 
 func script(parts ...string) *redis.Script {

@@ -23,6 +23,7 @@ func (s *Store) Verify(ctx context.Context, ns string) ([]string, error) {
 		return members
 	}
 	v.wake = read(s.scores(ctx, wakeKey(ns)))
+	v.collectable = read(s.scores(ctx, collectableKey(ns)))
 	for _, k := range model.Kinds() {
 		for id := range read(s.scores(ctx, pluralKey(ns, k))) {
 			if err != nil {
@@ -55,9 +56,11 @@ func (s *Store) Verify(ctx context.Context, ns string) ([]string, error) {
 }
 
 type verifier struct {
-	ns       string
-	wake     map[string]float64
-	problems []string
+	ns   string
+	wake map[string]float64
+	// collectable holds the objects that the janitor will delete.
+	collectable map[string]float64
+	problems    []string
 	// status holds the state of each object, by member.
 	status map[string]string
 	// slots holds the slot keys that live objects say they hold, by owner.
@@ -103,6 +106,9 @@ func (s *Store) verifyObject(ctx context.Context, v *verifier, ref model.Ref) er
 	v.verifyCommands(name, f, waiting.Val(), history.Val(), records.Val())
 	_, inWake := v.wake[name]
 	destroyed := f["status"] == string(model.LeaseDestroyed)
+	if _, collectable := v.collectable[name]; collectable != destroyed {
+		v.breachf("%s is %s and collectable: %t", name, f["status"], collectable)
+	}
 	if destroyed {
 		if len(waiting.Val()) > 0 {
 			v.breachf("%s is destroyed and has %d waiting commands", name, len(waiting.Val()))

@@ -48,6 +48,8 @@ func TestVerifyFindsEachBreach(t *testing.T) {
 		{"destroyed with a command", func(e *env) error {
 			return e.rdb.RPush(e.ctx, objectKey(e.leaseRef("gone"))+":commands", "c9").Err()
 		}, "is destroyed and has 1 waiting commands"},
+		{"collectable", func(e *env) error { return e.rdb.ZAdd(e.ctx, collectableKey(e.ns), redisZ("lease:l1")).Err() }, "is active and collectable: true"},
+		{"not collectable", func(e *env) error { return e.rdb.ZRem(e.ctx, collectableKey(e.ns), "lease:gone").Err() }, "is destroyed and collectable: false"},
 		{"two indexes", func(e *env) error {
 			return e.rdb.ZAdd(e.ctx, statusKey(e.ns, model.KindLease, "pending"), redisZ("l1")).Err()
 		}, `is "active" and stands in the index of "pending"`},

@@ -34,6 +34,10 @@ type Origin struct {
 	RequestID Text   `json:"request_id"`
 }
 
+func fromOrigin(o model.Origin) Origin {
+	return Origin{Via: string(o.Via), Address: Text(o.Address), UserAgent: Text(o.UserAgent), RequestID: Text(o.RequestID)}
+}
+
 // FromCommand converts a command.
 func FromCommand(c *model.Command) Command {
 	return Command{
@@ -43,12 +47,7 @@ func FromCommand(c *model.Command) Command {
 		Command:    string(c.Name),
 		Args:       orNil(c.Args),
 		Author:     Text(c.Author),
-		Origin: Origin{
-			Via:       string(c.Origin.Via),
-			Address:   Text(c.Origin.Address),
-			UserAgent: Text(c.Origin.UserAgent),
-			RequestID: Text(c.Origin.RequestID),
-		},
+		Origin:     fromOrigin(c.Origin),
 		Reason:     Text(c.Reason),
 		SentAt:     Time{c.SentAt},
 		ConsumedAt: Time{c.ConsumedAt},

@@ -11,6 +11,10 @@ const (
 	HeaderAuthor = "Drydock-Author"
 	// HeaderVia is "cli" or "console" when a command comes through one of them.
 	HeaderVia = "Drydock-Via"
+	// HeaderETag is the rev of data, in quotes; HeaderIfMatch and HeaderIfNoneMatch make a write of data depend on it.
+	HeaderETag        = "ETag"
+	HeaderIfMatch     = "If-Match"
+	HeaderIfNoneMatch = "If-None-Match"
 	// HeaderRequestID names the request in answers, logs and the origin of commands.
 	HeaderRequestID = "X-Request-Id"
 )

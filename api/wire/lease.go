@@ -24,6 +24,7 @@ type Lease struct {
 	Fence       int64           `json:"fence"`
 	Waiting     *Waiting        `json:"waiting"`
 	Data        json.RawMessage `json:"data"`
+	DataRev     int64           `json:"data_rev"`
 	CreatedAt   Time            `json:"created_at"`
 	AcquiredAt  Time            `json:"acquired_at"`
 	ActivatedAt Time            `json:"activated_at"`
@@ -56,6 +57,7 @@ func FromLease(l *model.Lease) Lease {
 		Until:       Time{l.Until},
 		Fence:       l.Fence,
 		Data:        orNil(l.Data),
+		DataRev:     l.DataRev,
 		CreatedAt:   Time{l.CreatedAt},
 		AcquiredAt:  Time{l.AcquiredAt},
 		ActivatedAt: Time{l.ActivatedAt},

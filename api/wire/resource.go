@@ -1,6 +1,10 @@
 package wire
 
-import "drydock/model"
+import (
+	"encoding/json"
+
+	"drydock/model"
+)
 
 // Resource is a resource as the API shows it.
 type Resource struct {
@@ -15,15 +19,17 @@ type Resource struct {
 	Attributes Attributes `json:"attributes"`
 	Capacity   int        `json:"capacity"`
 	// Leases counts the leases that have a place on it; LeaseIDs names them, oldest first.
-	Leases      int      `json:"leases"`
-	LeaseIDs    []string `json:"lease_ids"`
-	Until       Time     `json:"until"`
-	Fence       int64    `json:"fence"`
-	CreatedAt   Time     `json:"created_at"`
-	ActivatedAt Time     `json:"activated_at"`
-	ReleasedAt  Time     `json:"released_at"`
-	DestroyedAt Time     `json:"destroyed_at"`
-	UpdatedAt   Time     `json:"updated_at"`
+	Leases      int             `json:"leases"`
+	LeaseIDs    []string        `json:"lease_ids"`
+	Until       Time            `json:"until"`
+	Fence       int64           `json:"fence"`
+	Data        json.RawMessage `json:"data"`
+	DataRev     int64           `json:"data_rev"`
+	CreatedAt   Time            `json:"created_at"`
+	ActivatedAt Time            `json:"activated_at"`
+	ReleasedAt  Time            `json:"released_at"`
+	DestroyedAt Time            `json:"destroyed_at"`
+	UpdatedAt   Time            `json:"updated_at"`
 }
 
 // FromResource converts a resource.
@@ -43,6 +49,8 @@ func FromResource(r *model.Resource) Resource {
 		LeaseIDs:    list(r.Leases),
 		Until:       Time{r.Until},
 		Fence:       r.Fence,
+		Data:        orNil(r.Data),
+		DataRev:     r.DataRev,
 		CreatedAt:   Time{r.CreatedAt},
 		ActivatedAt: Time{r.ActivatedAt},
 		ReleasedAt:  Time{r.ReleasedAt},

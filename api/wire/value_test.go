@@ -98,6 +98,9 @@ func TestRequestsLeaveOutWhatIsNotSaid(t *testing.T) {
 		{Release{}, `{}`},
 		{NewCommand{Command: "pause"}, `{"command":"pause"}`},
 		{NewBlueprint{Kind: "pool", Type: "host"}, `{"kind":"pool","type":"host"}`},
+		{NewBlueprint{Kind: "pool", Type: "host", Authorize: model.Authorize{Request: true}}, `{"kind":"pool","type":"host","authorize":"request"}`},
+		{NewAuthorization{Owner: Owner{Name: "ada"}, Status: "approved"}, `{"owner":"ada","status":"approved"}`},
+		{NewAuthorization{Status: "declined", Reason: "x"}, `{"owner":null,"status":"declined","reason":"x"}`},
 	} {
 		got, err := json.Marshal(tt.value)
 		if err != nil || string(got) != tt.want {

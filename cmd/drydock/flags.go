@@ -49,6 +49,7 @@ type options struct {
 	webhookPrivate   bool
 	webhookAllow     []string
 	reclaimGrace     time.Duration
+	retention        time.Duration
 
 	access accessOptions
 }
@@ -178,6 +179,10 @@ func (o *options) workerFlags() []cli.Flag {
 			Name: "reclaim-grace", Sources: env("reclaim-grace"), Value: handlers.DefaultReclaimGrace, Destination: &o.reclaimGrace,
 			Usage: "how long an idle resource is kept from being reclaimed",
 		},
+		&cli.DurationFlag{
+			Name: "retention", Sources: env("retention"), Value: handlers.DefaultRetention, Destination: &o.retention,
+			Usage: "how long destroyed leases and resources are kept, with their commands, logs and notes; 0 = for ever",
+		},
 	}
 }
 
@@ -193,6 +198,7 @@ func (o *options) check() error {
 	for name, d := range map[string]time.Duration{
 		"--dispatch-interval": o.dispatchInterval, "--task-retention": o.taskRetention, "--shutdown-timeout": o.shutdownTimeout,
 		"--destroy-grace": o.destroyGrace, "--reclaim-grace": o.reclaimGrace,
+		"--retention": o.retention,
 	} {
 		if d < 0 {
 			return model.Invalid(name, "must not be negative")

@@ -216,6 +216,12 @@ func (s *service) startWorker(ctx context.Context, locker *locks.Locker) (wait f
 	var wg sync.WaitGroup
 	wg.Go(func() { deliverer.Run(ctx) })
 	wg.Go(func() { sweeper.Run(ctx) })
+	if s.opts.retention > 0 {
+		janitor := handlers.NewJanitor(s.store, handlers.JanitorConfig{
+			Retention: s.opts.retention, Namespaces: s.opts.namespaces, Logger: s.log,
+		})
+		wg.Go(func() { janitor.Run(ctx) })
+	}
 	wg.Go(func() {
 		<-ctx.Done()
 		server.Stop()

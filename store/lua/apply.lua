@@ -55,6 +55,7 @@ local function consume(key, step, state)
 end
 
 -- advance writes the new state, the instants on the way, the step's own fields and the raised version, and wakes whom the step names.
+-- From the moment it is destroyed an object is collectable.
 local function advance(key, plural, id, step, state)
   local fields = {'version', int(step.version + 1), 'updated', int(NOW), 'status', state}
   for _, to in ipairs(step.path or {}) do
@@ -69,6 +70,7 @@ local function advance(key, plural, id, step, state)
   end
   redis.call('HSET', key, unpack(fields))
   if state ~= step.from then move(plural, id, step.from, state) end
+  if state == 'destroyed' then redis.call('ZADD', P .. 'collectable', int(NOW), string.sub(plural, 1, -2) .. ':' .. id) end
   for _, entry in ipairs(step.log or {}) do
     log(key, entry.e, entry.t, entry.c, step.fence, step.worker)
   end

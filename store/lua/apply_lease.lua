@@ -1,7 +1,7 @@
 -- apply_lease writes one step of a lease: commands consumed, state, place, slot locks, logs and whom it wakes, all or nothing.
 -- KEYS[1] -> lease:<id>   ARGV[3] -> id   ARGV[4] -> the step, JSON of Go's LeaseStep
 -- Derived: <lease>:commands, :records, :history, :log, leases:<status>, leases:by-resource:<id>, resource:<id>, resource:<id>:leases,
--- free:<type>, slot:<key>, waiting:<type>…, blueprints:revs, blueprint:<name>:held:<owner>, :gate:<owner>, :gates, :authorizations, wake, events.
+-- free:<type>, slot:<key>, waiting:<type>…, blueprints:revs, blueprint:<name>:held:<owner>, :gate:<owner>, :gates, :authorizations, wake, collectable, events.
 -- Returns {code, 'done' | 'again' | '', woken…}; code ok, repeat (applied before), stale, transition, more (too many unread commands),
 -- unusable (the resource takes no lease), changed (the blueprint is another one, or a gate is not shut any more), held (a slot lock is),
 -- quota (the owner has as many leases as the blueprint allows).

@@ -2,7 +2,7 @@
 -- it wakes, all or nothing.
 -- KEYS[1] -> resource:<id>   ARGV[3] -> id   ARGV[4] -> the step, JSON of Go's ResourceStep
 -- Derived: <resource>:commands, :records, :history, :log, :leases, resources:<status>, lease:<id>… of its leases, free:<type>,
--- slot:<key>, waiting:<type>…, blueprint:<name>, :resources, :idle, :making, wake, events.
+-- slot:<key>, waiting:<type>…, blueprint:<name>, :resources, :idle, :making, wake, collectable, events.
 -- Returns {code, 'done' | 'again' | '', woken…}; code ok, repeat (applied before), stale, transition, more (too many unread commands),
 -- leased (a lease has a place on it, and the step asked for none), needed (its blueprint would have too few idle ones without it).
 -- Writes only after all checks pass.

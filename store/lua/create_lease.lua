@@ -4,7 +4,7 @@
 -- ARGV[8] -> owner   ARGV[9] -> data   ARGV[10] -> idempotency key, '' = none   ARGV[11] -> its fingerprint
 -- ARGV[12] -> how long the key is remembered, ms   ARGV[13] -> id of the resource that will stand on it, '' = none
 -- ARGV[14:] -> fields and values of the lease
--- Derived: leases, leases:pending, leases:by-type:<type>, leases:by-owner:<owner>, waiting:<type>…, idem:<key>, wake, events.
+-- Derived: <lease>:data, :log, leases, leases:pending, leases:by-type:<type>, leases:by-owner:<owner>, waiting:<type>…, idem:<key>, wake, events.
 -- Returns {code, answer, the lease as show() has it, woken…}: code 1 created, 0 another request with the key was before,
 -- -1 the key belongs to another request,
 -- -2 the resource does not wait for it. Writes only after all checks pass. The same id changes nothing and gets the first answer.
@@ -35,7 +35,7 @@ if ARGV[7] ~= '0' then
 end
 for i = 14, #ARGV do fields[#fields + 1] = ARGV[i] end
 redis.call('HSET', KEYS[1], unpack(fields))
-if ARGV[9] ~= '' then redis.call('SET', KEYS[1] .. ':data', ARGV[9]) end
+if ARGV[9] ~= '' then redis.call('HSET', KEYS[1] .. ':data', 'value', ARGV[9], 'rev', 1) end
 redis.call('ZADD', P .. 'leases', 0, id)
 redis.call('ZADD', P .. 'leases:pending', 0, id)
 redis.call('ZADD', P .. 'leases:by-type:' .. rtype, 0, id)

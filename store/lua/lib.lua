@@ -307,13 +307,13 @@ local function move(plural, id, from, to)
   redis.call('ZADD', P .. plural .. ':' .. to, 0, id)
 end
 
--- show returns an object as readers want it: its fields, then for a lease its data and its position in the queue (0 = none), for
--- a resource its leases.
+-- show returns an object as readers want it: its fields, its data as {value, rev}, then for a lease its position in the queue (0 =
+-- none), for a resource its leases.
 local function show(member)
   local key = member_key(member)
-  local fields = redis.call('HGETALL', key)
-  if string.sub(member, 1, 9) == 'resource:' then return {fields, redis.call('ZRANGE', key .. ':leases', 0, -1)} end
+  local fields, data = redis.call('HGETALL', key), redis.call('HMGET', key .. ':data', 'value', 'rev')
+  if string.sub(member, 1, 9) == 'resource:' then return {fields, data, redis.call('ZRANGE', key .. ':leases', 0, -1)} end
   local o = read(key, 'status', 'type', 'id')
   local rank = o.status == 'pending' and redis.call('ZRANK', P .. 'waiting:' .. o.type, o.id)
-  return {fields, redis.call('GET', key .. ':data') or '', rank and rank + 1 or 0}
+  return {fields, data, rank and rank + 1 or 0}
 end
