@@ -295,8 +295,6 @@ func TestResentScripts(t *testing.T) {
 	}
 }
 
-func errOf4(_ *model.Blueprint, _ bool, _ []model.Ref, err error) error { return err }
-
 // sparesAndTold has a blueprint of its own make a spare and tell it of a new declaration.
 func (e *env) sparesAndTold() {
 	e.Helper()
