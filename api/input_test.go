@@ -124,6 +124,7 @@ func TestBadInputNeverReachesTheStore(t *testing.T) {
 		{"limit is too large", "GET", leases + "?limit=501", "", 422, "invalid", "limit"},
 		{"limit is a word", "GET", leases + "?limit=all", "", 422, "invalid", "limit"},
 		{"bad cursor", "GET", leases + "?after=%00", "", 422, "invalid", "after"},
+		{"foreign cursor", "GET", leases + "?after=foreign", "", 422, "invalid", "after"},
 		{"long cursor", "GET", leases + "?after=" + strings.Repeat("a", 401), "", 422, "invalid", "after"},
 		{"unknown state to wait for", "GET", leases + "/" + leaseID + "?wait=done", "", 422, "invalid", "wait"},
 		{"lease state for a resource", "GET", "/v1/resources/" + resourceID + "?wait=acquired", "", 422, "invalid", "wait"},

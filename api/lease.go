@@ -147,7 +147,7 @@ func leaseFilter(q query) (f model.LeaseFilter, err error) {
 	if f.Owner, err = q.text("owner", model.MaxOwnerLength); err != nil {
 		return f, err
 	}
-	f.Limit, f.After, err = q.page()
+	f.Limit, f.After, err = q.pageOfIDs()
 	return f, err
 }
 

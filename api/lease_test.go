@@ -128,13 +128,13 @@ func TestFiltersReachTheStore(t *testing.T) {
 			return model.Page[*model.Resource]{}, nil
 		},
 	})
-	a.do(http.MethodGet, "/v1/leases?status=active&type=host&resource="+resourceID+"&owner=ada+l&limit=500&after=c1", "")
-	a.do(http.MethodGet, "/v1/resources?status=broken&type=host&blueprint=lab&limit=1&after=c2&namespace=ci", "")
-	want := model.LeaseFilter{Status: model.LeaseActive, Type: "host", Resource: resourceID, Owner: "ada l", Limit: 500, After: "c1"}
+	a.do(http.MethodGet, "/v1/leases?status=active&type=host&resource="+resourceID+"&owner=ada+l&limit=500&after="+leaseID, "")
+	a.do(http.MethodGet, "/v1/resources?status=broken&type=host&blueprint=lab&limit=1&after="+resourceID+"&namespace=ci", "")
+	want := model.LeaseFilter{Status: model.LeaseActive, Type: "host", Resource: resourceID, Owner: "ada l", Limit: 500, After: leaseID}
 	if diff := cmp.Diff(want, leases); diff != "" {
 		t.Errorf("leases (-want +got):\n%s", diff)
 	}
-	wantResources := model.ResourceFilter{Status: model.ResourceBroken, Type: "host", Blueprint: "lab", Limit: 1, After: "c2"}
+	wantResources := model.ResourceFilter{Status: model.ResourceBroken, Type: "host", Blueprint: "lab", Limit: 1, After: resourceID}
 	if diff := cmp.Diff(wantResources, resources); diff != "" {
 		t.Errorf("resources (-want +got):\n%s", diff)
 	}

@@ -94,6 +94,15 @@ func (q query) page() (limit int, after string, err error) {
 	return limit, after, err
 }
 
+// pageOfIDs is page for lists whose cursors are ids.
+func (q query) pageOfIDs() (limit int, after string, err error) {
+	limit, after, err = q.page()
+	if err == nil && after != "" && !model.ValidID(after) {
+		err = model.Invalid("after", "must be the \"next\" of another page")
+	}
+	return limit, after, err
+}
+
 // name returns a parameter that must be a name if it is there.
 func (q query) name(param string) (string, error) {
 	if !q.values.Has(param) {

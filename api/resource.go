@@ -37,7 +37,7 @@ func resourceFilter(q query) (f model.ResourceFilter, err error) {
 	if f.Blueprint, err = q.name("blueprint"); err != nil {
 		return f, err
 	}
-	f.Limit, f.After, err = q.page()
+	f.Limit, f.After, err = q.pageOfIDs()
 	return f, err
 }
 

@@ -18,7 +18,7 @@ type blueprintRun struct{ run }
 
 // sparesAgain is when a blueprint looks again that leaves what there is room for to those who wait. Events tell when they have taken
 // it, but not when they find their place elsewhere.
-const sparesAgain = 5 * time.Second
+const sparesAgain = time.Second
 
 // update does what is to be done next. again asks for another claim.
 func (r *blueprintRun) update(ctx context.Context) (again bool, err error) {
