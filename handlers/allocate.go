@@ -89,11 +89,9 @@ func (r *leaseRun) allocateOnce(ctx context.Context, catalog catalogEntry) (agai
 		reason:     waitingReason(owner.admitted, market, append(why, owner.why...), len(served) > 0, pending),
 		considered: names(usable),
 		allocating: pending,
-		// Who is admitted nowhere must not hold up others.
-		standBack: len(owner.admitted) == 0 && len(owner.gates) > 0,
-		gates:     &owner.gates,
-		pass:      market.left(),
-		nudge:     served,
+		gates:      &owner.gates,
+		pass:       market.left(),
+		nudge:      served,
 	}
 	if !market.failing.IsZero() {
 		w.delay = market.failing.Sub(r.claim.Now)

@@ -834,6 +834,9 @@ func (s *simulation) wantNobodyWaits(leases []*model.Lease, resources []*model.R
 			return false
 		}
 		for o := range bp.behaviour.Offers(req) {
+			if !model.Matches(req.Attributes, o.Attributes) {
+				continue
+			}
 			free, err := s.store.FreeSlots(s.ctx, s.ns, o.Slots)
 			s.must(err)
 			if !slices.ContainsFunc(o.Slots, func(k string) bool { return !free[k] }) {
