@@ -68,6 +68,11 @@ func (r *leaseRun) release(ctx context.Context, reason string) (again bool, err 
 	now := r.claim.Now
 	st := store.LeaseStep{Path: []model.LeaseState{model.LeaseReleased}}
 	st.Progress()
+	if lease.Status == model.LeaseBroken {
+		// The release hook does not run for a lease that broke: its clean-up goes on with what was begun.
+		destroy := "destroy"
+		st.Hook = &destroy
+	}
 	st.EndedAt = &now
 	st.Log = append(st.Log, store.Entry{Event: model.EventReleased, Text: reason})
 	if lease.Work.ForResource == "" && (lease.Resource == "" || (hooks.ReleaseLease == nil && hooks.DestroyLease == nil)) {

@@ -191,6 +191,35 @@ func TestDestroyHookFailsTwiceThenWorks(t *testing.T) {
 	h.verify()
 }
 
+// TestReleaseHookDoesNotRunForALeaseThatBroke: it is released all the same while its clean-up is under way.
+func TestReleaseHookDoesNotRunForALeaseThatBroke(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	var steps []string
+	h.kind.hooks.ActivateLease = func(context.Context, blueprints.Call, *model.Resource, *model.Lease) error { return errors.New("no") }
+	h.kind.hooks.ReleaseLease = func(context.Context, blueprints.Call, *model.Resource, *model.Lease) error {
+		steps = append(steps, "release")
+		return nil
+	}
+	h.kind.hooks.DestroyLease = func(context.Context, blueprints.Call, *model.Resource, *model.Lease) error {
+		if steps = append(steps, "destroy"); len(steps) == 1 {
+			return errors.New("disk is busy")
+		}
+		return nil
+	}
+	h.put("s", "scripted", "host", 0, scriptedConfig{})
+	id := h.lease(model.NewLease{})
+	h.drain()
+	h.wantLease(id, model.LeaseBroken)
+	h.releaseLease(id)
+	h.drain()
+	h.wantLease(id, model.LeaseDestroyed)
+	if !slices.Equal(steps, []string{"destroy", "destroy"}) {
+		t.Errorf("hooks %q, want destroy twice: once in vain", steps)
+	}
+	h.verify()
+}
+
 func TestResourceReleasesWhileALeaseIsBeingAcquired(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
