@@ -255,7 +255,8 @@ func (r *leaseRun) acquire(ctx context.Context, p *place, left int, ahead []stri
 	if hooks.ActivateLease == nil {
 		st.Path = append(st.Path, model.LeaseActive)
 		st.Log = append(st.Log, store.Entry{Event: model.EventActivated, Text: "active on " + p.res.Name})
-		return r.finishWith(ctx, st, r.until())
+		again, err = r.finishWith(ctx, st, r.until())
+		return r.unlessReleasing(ctx, again, err)
 	}
 	_, err = r.apply(ctx, st)
 	return true, err

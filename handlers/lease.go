@@ -126,7 +126,21 @@ func (r *leaseRun) activate(ctx context.Context) (again bool, err error) {
 	st := store.LeaseStep{Path: []model.LeaseState{model.LeaseActive}}
 	st.Progress()
 	st.Log = append(st.Log, store.Entry{Event: model.EventActivated, Text: "active on " + res.Name})
-	return r.finishWith(ctx, st, r.until())
+	again, err = r.finishWith(ctx, st, r.until())
+	return r.unlessReleasing(ctx, again, err)
+}
+
+// unlessReleasing looks again when a release came in before the lease could become active. What its commands came to is written first, so
+// that the next claim gets to the release however many stand before it.
+func (r *leaseRun) unlessReleasing(ctx context.Context, again bool, err error) (bool, error) {
+	if !errors.Is(err, store.ErrReleasing) {
+		return again, err
+	}
+	if len(r.carried.Consume) > 0 {
+		_, err = r.apply(ctx, store.LeaseStep{})
+		return true, err
+	}
+	return true, nil
 }
 
 // requeue sends a lease whose resource died before activation back into the queue, at its old place.

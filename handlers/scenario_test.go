@@ -1083,3 +1083,101 @@ func TestDeclarationWakesWaitersOfEveryShape(t *testing.T) {
 	h.wantLease(ids[0], model.LeasePending)
 	h.verify()
 }
+
+// TestReleaseDuringActivationLeavesTheLeaseInactive: what is wanted back before it is active never becomes active, whether its activation
+// is outside work that is under way or a write that is about to be made.
+func TestReleaseDuringActivationLeavesTheLeaseInactive(t *testing.T) {
+	t.Parallel()
+	t.Run("hook", func(t *testing.T) {
+		t.Parallel()
+		h := newHarness(t)
+		var id string
+		var steps []string
+		h.kind.hooks.ActivateLease = func(context.Context, blueprints.Call, *model.Resource, *model.Lease) error {
+			steps = append(steps, "activate")
+			h.releaseLease(id)
+			return nil
+		}
+		h.kind.hooks.ReleaseLease = func(context.Context, blueprints.Call, *model.Resource, *model.Lease) error {
+			steps = append(steps, "release")
+			return nil
+		}
+		h.put("s", "scripted", "host", 0, scriptedConfig{})
+		id = h.lease(model.NewLease{})
+		h.drain()
+		if l := h.wantLease(id, model.LeaseDestroyed); !l.ActivatedAt.IsZero() {
+			t.Errorf("it became active at %s", l.ActivatedAt)
+		}
+		if !slices.Equal(steps, []string{"activate", "release"}) {
+			t.Errorf("hooks %q", steps)
+		}
+		h.verify()
+	})
+	t.Run("write", func(t *testing.T) {
+		t.Parallel()
+		h := newHarness(t)
+		var id string
+		h.kind.hooks.AcquireLease = func(context.Context, blueprints.Call, *model.Resource, *model.Lease) ([]string, error) {
+			// More than one claim returns stand before the release.
+			for range store.MaxClaimed + 1 {
+				h.send(model.LeaseRef(h.ns, id), model.CommandExtend, `{"ttl":"1h"}`)
+			}
+			h.releaseLease(id)
+			return nil, nil
+		}
+		h.put("s", "scripted", "host", 0, scriptedConfig{})
+		id = h.lease(model.NewLease{})
+		h.drain()
+		if l := h.wantLease(id, model.LeaseDestroyed); !l.ActivatedAt.IsZero() || !l.AcquiredAt.IsZero() {
+			t.Errorf("it became active at %s", l.ActivatedAt)
+		}
+		h.verify()
+	})
+}
+
+// TestResourceThatIsReleasedMeanwhileIsNotRetired: a worker that was suspended wants to retire what another has released.
+func TestResourceThatIsReleasedMeanwhileIsNotRetired(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.declareScripted("vms", func(bp *model.Blueprint) { bp.MinIdle, bp.MaxIdleAge = 2, time.Hour })
+	h.drain()
+	res := h.resources(model.ResourceActive)[0]
+	h.clock.advance(2 * time.Hour)
+	// It is one more than shall be idle when it looks, and released when it sends the order.
+	h.declareScripted("vms", func(bp *model.Blueprint) { bp.MinIdle, bp.MaxIdleAge = 1, time.Hour })
+	h.queue = nil
+	other := NewUpdater(h.store, h.locks, h, h.updater.catalog.registry, h.updater.cfg)
+	suspended := redis.NewClient(h.rdb.Options())
+	defer func() { _ = suspended.Close() }()
+	suspended.AddHook(&beforeSend{func() {
+		h.rdb.Del(h.ctx, store.LockKey(res.Ref))
+		h.releaseResource(res.ID)
+		if err := other.Update(h.ctx, res.Ref); err != nil {
+			t.Error(err)
+		}
+	}})
+	h.updater = NewUpdater(store.New(suspended, store.Config{Now: h.clock.Now}), h.locks, h, h.updater.catalog.registry, h.updater.cfg)
+	if err := h.updater.Update(h.ctx, res.Ref); err != nil {
+		t.Errorf("update: %v, want a quiet stop", err)
+	}
+	h.wantResource(res.ID, model.ResourceDestroyed)
+	h.verify()
+}
+
+// beforeSend runs a function before the first command is sent.
+type beforeSend struct{ fn func() }
+
+func (b *beforeSend) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (b *beforeSend) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if args := cmd.Args(); b.fn != nil && strings.HasPrefix(cmd.Name(), "eval") && slices.Contains(args, any(string(model.CommandReclaim))) {
+			fn := b.fn
+			b.fn = nil
+			fn()
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func (b *beforeSend) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook { return next }
