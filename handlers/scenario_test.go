@@ -1180,4 +1180,6 @@ func (b *beforeSend) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-func (b *beforeSend) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook { return next }
+func (b *beforeSend) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}

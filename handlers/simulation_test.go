@@ -79,6 +79,7 @@ type simulation struct {
 	// faults are on at first. nested says that a step is under way inside another.
 	faults, nested bool
 
+	loaded                 map[string]bool // scripts that Redis knows
 	names                  map[string]string
 	leases                 []string
 	resources              []string
@@ -113,7 +114,7 @@ func newSimulation(t *testing.T, rdb *redis.Client, seed uint64) *simulation {
 		t: t, ctx: t.Context(), ns: fmt.Sprintf("s%d", seed), rnd: rand.New(rand.NewPCG(seed, 1)), rdb: rdb, faults: true,
 		clock: &fakeClock{now: time.Now().Truncate(time.Millisecond)}, names: map[string]string{}, orphans: map[string]time.Time{},
 		sent: map[model.Ref][]string{}, outcomes: map[string]string{}, status: map[model.Ref]string{},
-		releasedBeforeItsBegin: map[string]bool{}, fences: map[model.Ref]int64{}, effects: map[model.Ref]string{},
+		releasedBeforeItsBegin: map[string]bool{}, loaded: map[string]bool{}, fences: map[model.Ref]int64{}, effects: map[model.Ref]string{},
 	}
 	log := slog.New(slog.DiscardHandler)
 	s.store = store.New(rdb, store.Config{Now: s.clock.Now, Logger: log})
@@ -123,9 +124,9 @@ func newSimulation(t *testing.T, rdb *redis.Client, seed uint64) *simulation {
 	for i := range 2 {
 		w := &simWorker{sim: s, name: fmt.Sprintf("w%d", i+1)}
 		data := redis.NewClient(&redis.Options{Addr: rdb.Options().Addr})
-		data.AddHook(&faultHook{worker: w, data: true})
+		data.AddHook(faultHook{worker: w, data: true})
 		lock := redis.NewClient(&redis.Options{Addr: rdb.Options().Addr, ContextTimeoutEnabled: true, MaxRetries: -1})
-		lock.AddHook(&faultHook{worker: w})
+		lock.AddHook(faultHook{worker: w})
 		locker, err := locks.New([]redis.UniversalClient{lock}, locks.Config{TTL: time.Minute, NodeTimeout: 20 * time.Second, Logger: log})
 		if err != nil {
 			t.Fatal(err)
@@ -178,18 +179,16 @@ func (s *simulation) name(ref model.Ref) string {
 type faultHook struct {
 	worker *simWorker
 	data   bool
-	// unknown says that the last call only taught us that a script is not loaded; a seed must not depend on that.
-	unknown bool
 }
 
-func (f *faultHook) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (f faultHook) DialHook(next redis.DialHook) redis.DialHook { return next }
 
-func (f *faultHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+func (f faultHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
-		if greets(cmd) {
+		if greets(cmd) || f.worker.sim.unloaded(cmd) {
 			return next(ctx, cmd)
 		}
-		err := f.call(cmd.Name(), func() error { return next(ctx, cmd) })
+		err := f.call(strings.TrimSuffix(cmd.Name(), "sha"), func() error { return next(ctx, cmd) })
 		if err != nil {
 			cmd.SetErr(err)
 		}
@@ -197,8 +196,11 @@ func (f *faultHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-func (f *faultHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+func (f faultHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if greets(cmds[0]) {
+			return next(ctx, cmds)
+		}
 		err := f.call(cmds[0].Name()+"…", func() error { return next(ctx, cmds) })
 		if err != nil {
 			for _, cmd := range cmds {
@@ -211,19 +213,16 @@ func (f *faultHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pr
 	}
 }
 
-func (f *faultHook) call(name string, next func() error) error {
+func (f faultHook) call(name string, next func() error) error {
 	w := f.worker
 	s := w.sim
 	if w.dead {
 		return errCrashed
 	}
-	again := f.unknown
-	f.unknown = false
-	if f.data && !again && s.chance(60) {
+	if f.data && s.chance(60) {
 		s.suspend(w)
 	}
 	switch {
-	case again:
 	case s.chance(150):
 		s.sayf("    %s dies before %s", w.name, name)
 		w.dead = true
@@ -245,10 +244,24 @@ func (f *faultHook) call(name string, next func() error) error {
 		return errCrashed
 	}
 	err := next()
-	if f.unknown = redis.HasErrorPrefix(err, "NOSCRIPT"); !f.unknown && f.data && strings.HasPrefix(name, "eval") {
+	if f.data && strings.HasPrefix(name, "eval") {
 		s.count()
 	}
 	return err
+}
+
+// unloaded reports whether a call will only teach us that Redis does not know the script yet; a seed must not depend on that.
+func (s *simulation) unloaded(cmd redis.Cmder) bool {
+	if cmd.Name() != "evalsha" {
+		return false
+	}
+	sha, _ := cmd.Args()[1].(string)
+	if !s.loaded[sha] {
+		exists, err := s.rdb.ScriptExists(s.ctx, sha).Result()
+		s.must(err)
+		s.loaded[sha] = err == nil && exists[0]
+	}
+	return !s.loaded[sha]
 }
 
 // suspend lets the world go on without the worker: the lock of what it is at runs out, and others do the work.
@@ -646,7 +659,7 @@ func (s *simulation) decide() {
 func (s *simulation) drain() {
 	for i := 0; len(s.queue) > 0 && s.failure == ""; i++ {
 		if i > 2000 {
-			s.failf("2,000 tasks and no end; the next is %s", s.name(s.queue[0]))
+			s.failf("2,000 tasks and no end; what is queued are\n%s", s.logsOf(s.queue))
 			return
 		}
 		ref := s.queue[0]
@@ -814,6 +827,20 @@ func (s *simulation) logText(ref model.Ref) string {
 	var text strings.Builder
 	for _, e := range page.Items {
 		fmt.Fprintf(&text, "%s: %s\n", e.Event, e.Text)
+	}
+	return text.String()
+}
+
+// logsOf tells of objects that wake each other without end.
+func (s *simulation) logsOf(refs []model.Ref) string {
+	var text strings.Builder
+	for _, ref := range refs[:min(len(refs), 10)] {
+		fmt.Fprintf(&text, "%s:\n%s", s.name(ref), s.logText(ref))
+		if ref.Kind == model.KindLease {
+			l, err := s.store.Lease(s.ctx, s.ns, ref.ID)
+			s.must(err)
+			fmt.Fprintf(&text, "%+v\n", l)
+		}
 	}
 	return text.String()
 }
