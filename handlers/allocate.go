@@ -89,7 +89,6 @@ func (r *leaseRun) allocateOnce(ctx context.Context, catalog catalogEntry) (agai
 		reason:     waitingReason(owner.admitted, market, append(why, owner.why...), len(served) > 0, pending),
 		considered: names(usable),
 		allocating: pending,
-		gates:      &owner.gates,
 		pass:       market.left(),
 		nudge:      served,
 	}
@@ -97,6 +96,8 @@ func (r *leaseRun) allocateOnce(ctx context.Context, catalog catalogEntry) (agai
 		w.delay = market.failing.Sub(r.claim.Now)
 	}
 	if !pending {
+		// A lease with a resource of its own on the way stands at no gate.
+		w.gates = &owner.gates
 		if err := r.ask(ctx, owner.unasked); err != nil {
 			return false, err
 		}

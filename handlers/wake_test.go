@@ -1,9 +1,12 @@
 package handlers
 
 import (
+	"context"
+	"strings"
 	"testing"
 	"time"
 
+	"drydock/blueprints"
 	"drydock/model"
 )
 
@@ -52,5 +55,25 @@ func TestWordReachesBeyondWaiterThatItIsNothingFor(t *testing.T) {
 	h.wantLease(waiters[0], model.LeaseActive)
 	h.wantLease(waiters[1], model.LeasePending)
 	h.wantLease(waiters[2], model.LeaseActive)
+	h.verify()
+}
+
+// TestLeaseWithAnAllocationDoesNotSpin: while a resource is made for a lease, another blueprint is declared that takes an operator's
+// approval, which nobody asks for then. The lease waits quietly.
+func TestLeaseWithAnAllocationDoesNotSpin(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.kind.hooks.ActivateResource = func(context.Context, blueprints.Call, *model.Resource) (blueprints.Changes, error) {
+		return blueprints.Changes{}, blueprints.Yield(time.Hour, "booting")
+	}
+	h.declareScripted("vms", func(bp *model.Blueprint) { bp.Limit = 1 })
+	id := h.leasesOf("ada", 1)[0]
+	h.drain()
+	h.declare("lab", 1, func(bp *model.Blueprint) { bp.Authorize = model.Authorize{Request: true} })
+	h.queue = append(h.queue, model.LeaseRef(h.ns, id))
+	h.drain()
+	if w := h.wantLease(id, model.LeasePending).Waiting; strings.Contains(w.Reason, "others were quicker") {
+		t.Errorf("reason %q", w.Reason)
+	}
 	h.verify()
 }
