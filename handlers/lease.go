@@ -273,13 +273,18 @@ func (r *leaseRun) yield(ctx context.Context, cause error) (again bool, err erro
 	return r.finishWith(ctx, st, r.earliest(r.claim.Now.Add(delay)))
 }
 
-// hooks returns the outside work of the lease's blueprint; none while it has no resource.
+// hooks returns the outside work of the lease's blueprint; none while it has no resource, and none when the blueprint has been removed: a
+// grace has passed, the resource is gone without the lease, and nobody could say any more what was to be cleaned up.
 func (r *leaseRun) hooks(ctx context.Context) (*blueprints.Hooks, error) {
 	lease := r.claim.Lease
 	if lease.Blueprint == "" {
 		return &blueprints.Hooks{}, nil
 	}
-	return r.hooksOf(ctx, r.claim, lease.Blueprint)
+	hooks, err := r.hooksOf(ctx, r.claim, lease.Blueprint)
+	if errors.Is(err, errBlueprintGone) {
+		return &blueprints.Hooks{}, nil
+	}
+	return hooks, err
 }
 
 func (r *leaseRun) until() time.Time { return r.claim.Lease.Until }

@@ -339,6 +339,30 @@ func TestResourceIsDestroyedAfterTheGraceAllTheSame(t *testing.T) {
 	h.verify()
 }
 
+// TestLeaseEndsAfterItsBlueprintIsRemoved: a lease cannot be cleaned up, so its resource goes without it, and then its blueprint does.
+func TestLeaseEndsAfterItsBlueprintIsRemoved(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.kind.hooks.ReleaseLease = func(context.Context, blueprints.Call, *model.Resource, *model.Lease) error { return errors.New("no") }
+	h.declareScripted("s", func(*model.Blueprint) {})
+	id := h.lease(model.NewLease{})
+	h.drain()
+	res := h.wantLease(id, model.LeaseActive).Resource
+	h.releaseResource(res)
+	h.drain()
+	h.sweep(DefaultDestroyGrace)
+	h.drain()
+	h.wantResource(res, model.ResourceDestroyed)
+	h.wantLease(id, model.LeaseReleased)
+	if _, err := h.store.DeleteBlueprint(h.ctx, h.ns, "s"); err != nil {
+		t.Fatal(err)
+	}
+	h.sweep(pollMost)
+	h.drain()
+	h.wantLease(id, model.LeaseDestroyed)
+	h.verify()
+}
+
 func TestReclaimOfALeasedResourceIsRefusedWithAReason(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
