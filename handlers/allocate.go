@@ -89,16 +89,15 @@ func (r *leaseRun) allocateOnce(ctx context.Context, catalog catalogEntry) (agai
 		reason:     waitingReason(owner.admitted, market, append(why, owner.why...), len(served) > 0, pending),
 		considered: names(usable),
 		allocating: pending,
-		// Who is admitted nowhere must not hold up others.
-		standBack: len(owner.admitted) == 0 && len(owner.gates) > 0,
-		gates:     &owner.gates,
-		pass:      market.left(),
-		nudge:     served,
+		pass:       market.left(),
+		nudge:      served,
 	}
 	if !market.failing.IsZero() {
 		w.delay = market.failing.Sub(r.claim.Now)
 	}
 	if !pending {
+		// A lease with a resource of its own on the way stands at no gate.
+		w.gates = &owner.gates
 		if err := r.ask(ctx, owner.unasked); err != nil {
 			return false, err
 		}
@@ -257,7 +256,8 @@ func (r *leaseRun) acquire(ctx context.Context, p *place, left int, ahead []stri
 	if hooks.ActivateLease == nil {
 		st.Path = append(st.Path, model.LeaseActive)
 		st.Log = append(st.Log, store.Entry{Event: model.EventActivated, Text: "active on " + p.res.Name})
-		return r.finishWith(ctx, st, r.until())
+		again, err = r.finishWith(ctx, st, r.until())
+		return r.unlessReleasing(ctx, again, err)
 	}
 	_, err = r.apply(ctx, st)
 	return true, err

@@ -321,7 +321,9 @@ type scripted struct {
 	config scriptedConfig
 }
 
-func (s *scripted) CanServe(model.Request) (bool, string) { return true, "" }
+func (s *scripted) CanServe(req model.Request) (bool, string) {
+	return len(req.Attributes) == 0, "its resources have no attributes"
+}
 
 func (s *scripted) Offers(model.Request) iter.Seq[blueprints.Offer] {
 	return func(yield func(blueprints.Offer) bool) {
@@ -334,8 +336,11 @@ func (s *scripted) Offers(model.Request) iter.Seq[blueprints.Offer] {
 	}
 }
 
-func (s *scripted) Fits(*model.Resource, model.Request) (bool, string) {
-	return !s.config.Refuse, "refuses everything"
+func (s *scripted) Fits(res *model.Resource, req model.Request) (bool, string) {
+	if s.config.Refuse {
+		return false, "refuses everything"
+	}
+	return blueprints.MatchReason(req.Attributes, res.Attributes)
 }
 
 func (s *scripted) Slots(*model.Resource, model.Request) []string { return s.config.Slots }

@@ -107,7 +107,7 @@ func putOffHook(cause error, changes *store.WorkChanges, w model.Work) (store.En
 	}, delay
 }
 
-// hooksOf returns the outside work of a named blueprint. It exists as long as an object of it does.
+// hooksOf returns the outside work of a named blueprint. It exists as long as a resource of it does.
 func (u *Updater) hooksOf(ctx context.Context, claim *store.Claim, name string) (*blueprints.Hooks, error) {
 	bp, err := u.opened(ctx, claim, name)
 	if err != nil {
@@ -115,6 +115,9 @@ func (u *Updater) hooksOf(ctx context.Context, claim *store.Claim, name string) 
 	}
 	return bp.hooks()
 }
+
+// errBlueprintGone says that an object's blueprint has been removed.
+var errBlueprintGone = model.Errorf(model.ErrorInternal, "it is gone")
 
 // opened returns a named blueprint, at least as new as the claim.
 func (u *Updater) opened(ctx context.Context, claim *store.Claim, name string) (*opened, error) {
@@ -124,7 +127,7 @@ func (u *Updater) opened(ctx context.Context, claim *store.Claim, name string) (
 	}
 	bp, ok := entry.byName[name]
 	if !ok {
-		return nil, model.Errorf(model.ErrorInternal, "blueprint %q of %s is gone", name, claim.Ref)
+		return nil, fmt.Errorf("blueprint %q of %s: %w", name, claim.Ref, errBlueprintGone)
 	}
 	return bp, nil
 }

@@ -68,6 +68,11 @@ func (r *leaseRun) release(ctx context.Context, reason string) (again bool, err 
 	now := r.claim.Now
 	st := store.LeaseStep{Path: []model.LeaseState{model.LeaseReleased}}
 	st.Progress()
+	if lease.Status == model.LeaseBroken {
+		// The release hook does not run for a lease that broke: its clean-up goes on with what was begun.
+		destroy := "destroy"
+		st.Hook = &destroy
+	}
 	st.EndedAt = &now
 	st.Log = append(st.Log, store.Entry{Event: model.EventReleased, Text: reason})
 	if lease.Work.ForResource == "" && (lease.Resource == "" || (hooks.ReleaseLease == nil && hooks.DestroyLease == nil)) {
@@ -121,7 +126,21 @@ func (r *leaseRun) activate(ctx context.Context) (again bool, err error) {
 	st := store.LeaseStep{Path: []model.LeaseState{model.LeaseActive}}
 	st.Progress()
 	st.Log = append(st.Log, store.Entry{Event: model.EventActivated, Text: "active on " + res.Name})
-	return r.finishWith(ctx, st, r.until())
+	again, err = r.finishWith(ctx, st, r.until())
+	return r.unlessReleasing(ctx, again, err)
+}
+
+// unlessReleasing looks again when a release came in before the lease could become active. What its commands came to is written first, so
+// that the next claim gets to the release however many stand before it.
+func (r *leaseRun) unlessReleasing(ctx context.Context, again bool, err error) (bool, error) {
+	if !errors.Is(err, store.ErrReleasing) {
+		return again, err
+	}
+	if len(r.carried.Consume) > 0 {
+		_, err = r.apply(ctx, store.LeaseStep{})
+		return true, err
+	}
+	return true, nil
 }
 
 // requeue sends a lease whose resource died before activation back into the queue, at its old place.
@@ -254,13 +273,18 @@ func (r *leaseRun) yield(ctx context.Context, cause error) (again bool, err erro
 	return r.finishWith(ctx, st, r.earliest(r.claim.Now.Add(delay)))
 }
 
-// hooks returns the outside work of the lease's blueprint; none while it has no resource.
+// hooks returns the outside work of the lease's blueprint; none while it has no resource, and none when the blueprint has been removed: a
+// grace has passed, the resource is gone without the lease, and nobody could say any more what was to be cleaned up.
 func (r *leaseRun) hooks(ctx context.Context) (*blueprints.Hooks, error) {
 	lease := r.claim.Lease
 	if lease.Blueprint == "" {
 		return &blueprints.Hooks{}, nil
 	}
-	return r.hooksOf(ctx, r.claim, lease.Blueprint)
+	hooks, err := r.hooksOf(ctx, r.claim, lease.Blueprint)
+	if errors.Is(err, errBlueprintGone) {
+		return &blueprints.Hooks{}, nil
+	}
+	return hooks, err
 }
 
 func (r *leaseRun) until() time.Time { return r.claim.Lease.Until }

@@ -65,6 +65,8 @@ type market struct {
 	behind bool
 	// failing is until when a blueprint is not asked to make another one, because what it made last for the lease broke; zero = none is.
 	failing time.Time
+	// elsewhere counts the room on resources that the lease cannot use: it may be what those behind it wait for.
+	elsewhere int
 	// unfit are idle resources that do not fit: they could make room for one that does.
 	unfit []*model.Resource
 	// reasons say why resources that have room do not fit.
@@ -84,6 +86,7 @@ func newMarket(req model.Request, usable []*opened, snap *store.Snapshot) *marke
 	for _, res := range snap.Free {
 		bp, ok := byName[res.Blueprint]
 		if !ok {
+			m.elsewhere += res.Free()
 			continue
 		}
 		p := &place{res: res, bp: bp, room: res.Free(), load: len(res.Leases)}
@@ -93,6 +96,7 @@ func newMarket(req model.Request, usable []*opened, snap *store.Snapshot) *marke
 		} else if why != "" && len(m.reasons) < 3 {
 			m.reasons = append(m.reasons, fmt.Sprintf("%s: %s", res.Name, why))
 		}
+		m.elsewhere += res.Free()
 		if len(res.Leases) == 0 {
 			m.unfit = append(m.unfit, res)
 		}
@@ -192,7 +196,8 @@ func (m *market) serve(ahead []store.Ahead) (served []string) {
 	return served
 }
 
-// left counts how many more leases could be served by what is there, as far as it was looked at.
+// left counts how many more leases could be served by what is there, as far as it was looked at. When that is only room that the lease
+// cannot use, it counts as one: the word must not stop at somebody whom it does not concern.
 func (m *market) left() int {
 	n := 0
 	for _, p := range m.free {
@@ -202,6 +207,9 @@ func (m *market) left() int {
 		if m.mayMake(p.bp) {
 			n += p.room
 		}
+	}
+	if n == 0 && m.elsewhere > 0 {
+		return 1
 	}
 	return n
 }

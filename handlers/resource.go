@@ -117,6 +117,10 @@ func (r *resourceRun) retire(ctx context.Context) (sent bool, err error) {
 		ID: model.NewID(), Target: res.Ref, Name: model.CommandReclaim, Args: args,
 		Author: model.SystemAuthor, Origin: model.Origin{Via: model.ViaWorker}, Reason: reason,
 	}, model.Idempotency{})
+	if model.KindOf(err) == model.ErrorConflict {
+		// It takes no commands any more: this run is stale, as its next claim would show.
+		return true, nil
+	}
 	if err != nil {
 		return false, err
 	}

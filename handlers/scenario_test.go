@@ -191,6 +191,35 @@ func TestDestroyHookFailsTwiceThenWorks(t *testing.T) {
 	h.verify()
 }
 
+// TestReleaseHookDoesNotRunForALeaseThatBroke: it is released all the same while its clean-up is under way.
+func TestReleaseHookDoesNotRunForALeaseThatBroke(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	var steps []string
+	h.kind.hooks.ActivateLease = func(context.Context, blueprints.Call, *model.Resource, *model.Lease) error { return errors.New("no") }
+	h.kind.hooks.ReleaseLease = func(context.Context, blueprints.Call, *model.Resource, *model.Lease) error {
+		steps = append(steps, "release")
+		return nil
+	}
+	h.kind.hooks.DestroyLease = func(context.Context, blueprints.Call, *model.Resource, *model.Lease) error {
+		if steps = append(steps, "destroy"); len(steps) == 1 {
+			return errors.New("disk is busy")
+		}
+		return nil
+	}
+	h.put("s", "scripted", "host", 0, scriptedConfig{})
+	id := h.lease(model.NewLease{})
+	h.drain()
+	h.wantLease(id, model.LeaseBroken)
+	h.releaseLease(id)
+	h.drain()
+	h.wantLease(id, model.LeaseDestroyed)
+	if !slices.Equal(steps, []string{"destroy", "destroy"}) {
+		t.Errorf("hooks %q, want destroy twice: once in vain", steps)
+	}
+	h.verify()
+}
+
 func TestResourceReleasesWhileALeaseIsBeingAcquired(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
@@ -307,6 +336,30 @@ func TestResourceIsDestroyedAfterTheGraceAllTheSame(t *testing.T) {
 	if text := h.logText(model.ResourceRef(h.ns, res)); !strings.Contains(text, "grace-elapsed") {
 		t.Errorf("the log does not say so:\n%s", text)
 	}
+	h.verify()
+}
+
+// TestLeaseEndsAfterItsBlueprintIsRemoved: a lease cannot be cleaned up, so its resource goes without it, and then its blueprint does.
+func TestLeaseEndsAfterItsBlueprintIsRemoved(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.kind.hooks.ReleaseLease = func(context.Context, blueprints.Call, *model.Resource, *model.Lease) error { return errors.New("no") }
+	h.declareScripted("s", func(*model.Blueprint) {})
+	id := h.lease(model.NewLease{})
+	h.drain()
+	res := h.wantLease(id, model.LeaseActive).Resource
+	h.releaseResource(res)
+	h.drain()
+	h.sweep(DefaultDestroyGrace)
+	h.drain()
+	h.wantResource(res, model.ResourceDestroyed)
+	h.wantLease(id, model.LeaseReleased)
+	if _, err := h.store.DeleteBlueprint(h.ctx, h.ns, "s"); err != nil {
+		t.Fatal(err)
+	}
+	h.sweep(pollMost)
+	h.drain()
+	h.wantLease(id, model.LeaseDestroyed)
 	h.verify()
 }
 
@@ -1053,4 +1106,104 @@ func TestDeclarationWakesWaitersOfEveryShape(t *testing.T) {
 	h.wantLease(ids[n-1], model.LeaseActive)
 	h.wantLease(ids[0], model.LeasePending)
 	h.verify()
+}
+
+// TestReleaseDuringActivationLeavesTheLeaseInactive: what is wanted back before it is active never becomes active, whether its activation
+// is outside work that is under way or a write that is about to be made.
+func TestReleaseDuringActivationLeavesTheLeaseInactive(t *testing.T) {
+	t.Parallel()
+	t.Run("hook", func(t *testing.T) {
+		t.Parallel()
+		h := newHarness(t)
+		var id string
+		var steps []string
+		h.kind.hooks.ActivateLease = func(context.Context, blueprints.Call, *model.Resource, *model.Lease) error {
+			steps = append(steps, "activate")
+			h.releaseLease(id)
+			return nil
+		}
+		h.kind.hooks.ReleaseLease = func(context.Context, blueprints.Call, *model.Resource, *model.Lease) error {
+			steps = append(steps, "release")
+			return nil
+		}
+		h.put("s", "scripted", "host", 0, scriptedConfig{})
+		id = h.lease(model.NewLease{})
+		h.drain()
+		if l := h.wantLease(id, model.LeaseDestroyed); !l.ActivatedAt.IsZero() {
+			t.Errorf("it became active at %s", l.ActivatedAt)
+		}
+		if !slices.Equal(steps, []string{"activate", "release"}) {
+			t.Errorf("hooks %q", steps)
+		}
+		h.verify()
+	})
+	t.Run("write", func(t *testing.T) {
+		t.Parallel()
+		h := newHarness(t)
+		var id string
+		h.kind.hooks.AcquireLease = func(context.Context, blueprints.Call, *model.Resource, *model.Lease) ([]string, error) {
+			// More than one claim returns stand before the release.
+			for range store.MaxClaimed + 1 {
+				h.send(model.LeaseRef(h.ns, id), model.CommandExtend, `{"ttl":"1h"}`)
+			}
+			h.releaseLease(id)
+			return nil, nil
+		}
+		h.put("s", "scripted", "host", 0, scriptedConfig{})
+		id = h.lease(model.NewLease{})
+		h.drain()
+		if l := h.wantLease(id, model.LeaseDestroyed); !l.ActivatedAt.IsZero() || !l.AcquiredAt.IsZero() {
+			t.Errorf("it became active at %s", l.ActivatedAt)
+		}
+		h.verify()
+	})
+}
+
+// TestResourceThatIsReleasedMeanwhileIsNotRetired: a worker that was suspended wants to retire what another has released.
+func TestResourceThatIsReleasedMeanwhileIsNotRetired(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.declareScripted("vms", func(bp *model.Blueprint) { bp.MinIdle, bp.MaxIdleAge = 2, time.Hour })
+	h.drain()
+	res := h.resources(model.ResourceActive)[0]
+	h.clock.advance(2 * time.Hour)
+	// It is one more than shall be idle when it looks, and released when it sends the order.
+	h.declareScripted("vms", func(bp *model.Blueprint) { bp.MinIdle, bp.MaxIdleAge = 1, time.Hour })
+	h.queue = nil
+	other := NewUpdater(h.store, h.locks, h, h.updater.catalog.registry, h.updater.cfg)
+	suspended := redis.NewClient(h.rdb.Options())
+	defer func() { _ = suspended.Close() }()
+	suspended.AddHook(&beforeSend{func() {
+		h.rdb.Del(h.ctx, store.LockKey(res.Ref))
+		h.releaseResource(res.ID)
+		if err := other.Update(h.ctx, res.Ref); err != nil {
+			t.Error(err)
+		}
+	}})
+	h.updater = NewUpdater(store.New(suspended, store.Config{Now: h.clock.Now}), h.locks, h, h.updater.catalog.registry, h.updater.cfg)
+	if err := h.updater.Update(h.ctx, res.Ref); err != nil {
+		t.Errorf("update: %v, want a quiet stop", err)
+	}
+	h.wantResource(res.ID, model.ResourceDestroyed)
+	h.verify()
+}
+
+// beforeSend runs a function before the first command is sent.
+type beforeSend struct{ fn func() }
+
+func (b *beforeSend) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (b *beforeSend) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if args := cmd.Args(); b.fn != nil && strings.HasPrefix(cmd.Name(), "eval") && slices.Contains(args, any(string(model.CommandReclaim))) {
+			fn := b.fn
+			b.fn = nil
+			fn()
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func (b *beforeSend) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
 }

@@ -171,6 +171,9 @@ var ErrMoreCommands = model.Errorf(model.ErrorConflict, "too many unread command
 // ErrLeased says that a step asked for a resource without leases and there is one. Nothing was written.
 var ErrLeased = model.Errorf(model.ErrorConflict, "a lease has a place on the resource")
 
+// ErrReleasing says that a release waits for the lease, which therefore does not become active any more. Nothing was written.
+var ErrReleasing = model.Errorf(model.ErrorConflict, "a release waits for the lease")
+
 // ErrNeeded says that the blueprint would have too few idle resources without this one. Nothing was written.
 var ErrNeeded = model.Errorf(model.ErrorConflict, "its blueprint keeps it idle")
 
@@ -273,7 +276,7 @@ func (c *Claim) encode(st Step, path []string, set map[string]string) stepJSON {
 
 // ApplyLease writes one step of the claimed lease, all or nothing, and raises the claim's version. Errors, after each of
 // which nothing was written: [model.ErrStaleWriter], [model.ErrResourceUnusable], [model.ErrBlueprintChanged],
-// [model.ErrSlotHeld], [model.ErrQuotaReached], [ErrMoreCommands], [model.ErrorUnavailable] (then it may have been written; only the same claim
+// [model.ErrSlotHeld], [model.ErrQuotaReached], [ErrReleasing], [ErrMoreCommands], [model.ErrorUnavailable] (then it may have been written; only the same claim
 // can find out, by the same step).
 func (s *Store) ApplyLease(ctx context.Context, c *Claim, st LeaseStep) (Applied, error) {
 	set := map[string]string{}
@@ -421,6 +424,8 @@ func stepError(code string) error {
 		return ErrEnoughIdle
 	case "needed":
 		return ErrNeeded
+	case "releasing":
+		return ErrReleasing
 	case "leased":
 		return ErrLeased
 	case "more":

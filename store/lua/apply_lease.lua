@@ -4,16 +4,17 @@
 -- free:<type>, slot:<key>, waiting:<type>…, blueprints:revs, blueprint:<name>:held:<owner>, :gate:<owner>, :gates, :authorizations, wake, collectable, events.
 -- Returns {code, 'done' | 'again' | '', woken…}; code ok, repeat (applied before), stale, transition, more (too many unread commands),
 -- unusable (the resource takes no lease), changed (the blueprint is another one, or a gate is not shut any more), held (a slot lock is),
--- quota (the owner has as many leases as the blueprint allows).
+-- quota (the owner has as many leases as the blueprint allows), releasing (a release waits, so it becomes active no more).
 -- Writes only after all checks pass, except that a resource that turns out unusable leaves the index of free ones.
 local id, step = ARGV[3], cjson.decode(ARGV[4])
 local key, member = KEYS[1], 'lease:' .. id
 local o = read(key, 'status', 'writer', 'version', 'type', 'shape', 'order', 'resource', 'slots', 'allocation',
-  'blueprint', 'owner', 'gates', 'gated_shape', 'reserved', 'for_resource')
+  'blueprint', 'owner', 'gates', 'gated_shape', 'reserved', 'for_resource', 'releases')
 local code, state = guard(o, step, key)
 if code == 'repeat' then return {code, step.finish and finish(key, member, step.finish) or ''} end
 if code ~= 'ok' then return {code, ''} end
 
+if state == 'active' and step.from ~= 'active' and (tonumber(o.releases) or 0) > 0 then return {'releasing', ''} end
 -- A lease becomes acquired by taking a place, and takes one in no other way.
 local take = step.acquire
 if (take ~= nil) ~= (step.path ~= nil and step.path[1] == 'acquired') then return {'transition', ''} end

@@ -1,0 +1,79 @@
+package handlers
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"drydock/blueprints"
+	"drydock/model"
+)
+
+// The wake-ups that random simulations found lost: a lease waited for what it could have, until its poll.
+
+// TestDeclarationWakesWhoStandsAtTheGatesOfAnother: a lease that no blueprint admits is still one that waits for the next blueprint.
+func TestDeclarationWakesWhoStandsAtTheGatesOfAnother(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.declare("narrow", 3, func(bp *model.Blueprint) { bp.Quota = 1 })
+	ids := h.leasesOf("ada", 2)
+	h.drain()
+	h.wantLease(ids[0], model.LeaseActive)
+	h.wantLease(ids[1], model.LeasePending)
+	h.declare("wide", 1, func(*model.Blueprint) {})
+	h.drain()
+	h.wantLease(ids[1], model.LeaseActive)
+	h.verify()
+}
+
+// TestWordReachesBeyondWaiterThatItIsNothingFor frees two hosts at once. Between the two who could have them stands one who could not.
+func TestWordReachesBeyondWaiterThatItIsNothingFor(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	linux := map[string]string{"os": "linux", "gpu": "yes"}
+	h.put("lab", "pool", "host", 0, map[string]any{"hosts": []hostConfig{
+		{Name: "h1", Attributes: linux}, {Name: "h2", Attributes: linux}, {Name: "h3", Attributes: map[string]string{"os": "bsd"}},
+	}})
+	var holders []string
+	for range 3 {
+		holders = append(holders, h.lease(model.NewLease{}))
+	}
+	h.drain()
+	var waiters []string
+	for _, attributes := range []map[string]string{{"os": "linux"}, {"os": "bsd"}, {"gpu": "yes"}} {
+		waiters = append(waiters, h.lease(model.NewLease{Attributes: attributes}))
+		h.clock.advance(time.Millisecond)
+	}
+	h.drain()
+	for _, id := range holders {
+		if h.readResource(h.wantLease(id, model.LeaseActive).Resource).Attributes["os"] == "linux" {
+			h.releaseLease(id)
+		}
+	}
+	h.drain()
+	h.wantLease(waiters[0], model.LeaseActive)
+	h.wantLease(waiters[1], model.LeasePending)
+	h.wantLease(waiters[2], model.LeaseActive)
+	h.verify()
+}
+
+// TestLeaseWithAnAllocationDoesNotSpin: while a resource is made for a lease, another blueprint is declared that takes an operator's
+// approval, which nobody asks for then. The lease waits quietly.
+func TestLeaseWithAnAllocationDoesNotSpin(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.kind.hooks.ActivateResource = func(context.Context, blueprints.Call, *model.Resource) (blueprints.Changes, error) {
+		return blueprints.Changes{}, blueprints.Yield(time.Hour, "booting")
+	}
+	h.declareScripted("vms", func(bp *model.Blueprint) { bp.Limit = 1 })
+	id := h.leasesOf("ada", 1)[0]
+	h.drain()
+	h.declare("lab", 1, func(bp *model.Blueprint) { bp.Authorize = model.Authorize{Request: true} })
+	h.queue = append(h.queue, model.LeaseRef(h.ns, id))
+	h.drain()
+	if w := h.wantLease(id, model.LeasePending).Waiting; strings.Contains(w.Reason, "others were quicker") {
+		t.Errorf("reason %q", w.Reason)
+	}
+	h.verify()
+}
