@@ -397,6 +397,7 @@ func TestEveryRoute(t *testing.T) {
 	for range c.Leases(ctx, client.LeaseFilter{}) {
 		break
 	}
+	testReleases(t, c, lease.ID)
 	testSubscriptions(t, c)
 	for event, err := range c.Events(ctx, client.EventOptions{After: "0", Types: []model.Kind{model.KindLease}, Object: lease.ID, Events: []model.EventType{model.EventDestroyed}}) {
 		if err != nil || event.Event != "destroyed" || string(event.Object) != lease.ID {
@@ -512,5 +513,69 @@ func testSubscriptions(t *testing.T, c *client.Client) {
 	must(t, c.DeleteSubscription(ctx, "lab"))
 	if _, err := c.GetSubscription(ctx, "lab"); !client.IsNotFound(err) {
 		t.Errorf("a deleted subscription = %v, want not found", err)
+	}
+}
+
+// testReleases gives many leases back.
+func testReleases(t *testing.T, c *client.Client, destroyed string) {
+	t.Helper()
+	ctx := within(t)
+	phone, err := c.CreateLease(ctx, wire.NewLease{Type: "phone", Owner: "bob"})
+	must(t, err)
+	unknown := model.NewID()
+	page, err := c.ReleaseLeases(ctx, wire.ReleaseLeases{IDs: []string{destroyed, phone.ID, unknown}})
+	must(t, err)
+	for i, status := range []int{200, 202, 404} {
+		if got := page.Items[i]; got.Status != status || (got.Command != nil) != (status == 202) || (got.Error != nil) != (status == 404) {
+			t.Errorf("item %d is %+v, want status %d", i, got, status)
+		}
+		if err := client.ReleaseError(page.Items[i]); client.IsNotFound(err) != (status == 404) || (err == nil) != (status < 400) {
+			t.Errorf("the error of item %d is %v", i, err)
+		}
+	}
+	isDestroyed(t, c, phone.ID)
+	if _, err := c.ReleaseLeases(ctx, wire.ReleaseLeases{Filter: &wire.ReleaseFilter{}}); !errors.Is(err, client.ErrInvalid) {
+		t.Errorf("an empty filter = %v, want it refused", err)
+	}
+	for item, err := range c.ReleaseAll(ctx, wire.ReleaseLeases{All: true}) {
+		t.Errorf("among all that can be released is %+v, %v", item, err)
+	}
+}
+
+// TestReleaseAllGoesOn: by pages of a filter, and by as many ids as fit into a request.
+func TestReleaseAllGoesOn(t *testing.T) {
+	t.Parallel()
+	var orders []wire.ReleaseLeases
+	next := []string{`"pending:b"`, "null", "null", "null"}
+	c, s := scripted(t, client.Config{}, func(w http.ResponseWriter, r *http.Request) {
+		var o wire.ReleaseLeases
+		must(t, json.NewDecoder(r.Body).Decode(&o))
+		orders = append(orders, o)
+		says(202, `{"items": [{"id": "a", "status": 202}], "next": `+next[len(orders)-1]+`}`)(w, r)
+	})
+	drain := func(o wire.ReleaseLeases) {
+		n := 0
+		for _, err := range c.ReleaseAll(t.Context(), o) {
+			must(t, err)
+			n++
+		}
+		if n != 2 {
+			t.Errorf("%d items, want 2", n)
+		}
+	}
+	drain(wire.ReleaseLeases{All: true, Reason: "why"})
+	drain(wire.ReleaseLeases{IDs: slices.Repeat([]string{"x"}, wire.MaxReleases+1)})
+	if orders[0].After != "" || orders[1].After != "pending:b" || !orders[1].All || orders[1].Reason != "why" {
+		t.Errorf("the orders are %+v", orders[:2])
+	}
+	if len(orders[2].IDs) != wire.MaxReleases || len(orders[3].IDs) != 1 || orders[3].After != "" {
+		t.Errorf("the orders hold %d and %d ids, want %d and 1", len(orders[2].IDs), len(orders[3].IDs), wire.MaxReleases)
+	}
+	keys := map[string]bool{}
+	for _, r := range s.seen() {
+		keys[r.Header.Get(wire.HeaderIdempotencyKey)] = true
+	}
+	if len(keys) != 4 {
+		t.Errorf("four orders have %d keys", len(keys))
 	}
 }

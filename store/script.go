@@ -57,6 +57,8 @@ var (
 	setDataSource string
 	//go:embed lua/save_answer.lua
 	saveAnswerSource string
+	//go:embed lua/plan.lua
+	planSource string
 	//go:embed lua/snapshot.lua
 	snapshotSource string
 	//go:embed lua/put_subscription.lua
@@ -90,6 +92,7 @@ var (
 	admitScript              = script(admitSource)
 	authorizeScript          = script(authorizeSource)
 	saveAnswerScript         = script(saveAnswerSource)
+	planScript               = script(planSource)
 	snapshotScript           = script(snapshotSource)
 	putSubscriptionScript    = script(putSubscriptionSource)
 	deleteSubscriptionScript = script(deleteSubscriptionSource)
