@@ -12,6 +12,7 @@ import (
 	"iter"
 	"mime"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -27,6 +28,8 @@ type EventOptions struct {
 	Status []string
 	// After is the id of the event behind which to begin: "0" is before the oldest that is kept, empty is now.
 	After string
+	// UntilNow ends with the last event that there is when following begins, instead of waiting for more. Begin behind an id, or "0".
+	UntilNow bool
 	// Patience is how long the server may be out of reach before following fails; default 1m. A server that was never reached
 	// gets as many attempts as any other request.
 	Patience time.Duration
@@ -51,29 +54,72 @@ func (o EventOptions) params() []string {
 // seen, so nothing is told twice and nothing left out: where events are no longer kept by then, it tells a [model.EventGap], which
 // passes every filter, and whoever follows must read the objects anew. It ends with the first error, the context's included.
 func (c *Client) Events(ctx context.Context, o EventOptions) iter.Seq2[wire.Event, error] {
+	o.Patience, o.Silence = cmp.Or(o.Patience, time.Minute), cmp.Or(o.Silence, 45*time.Second)
 	return func(yield func(wire.Event, error) bool) {
-		f := follower{client: c, opts: o, after: o.After}
-		f.opts.Patience = cmp.Or(o.Patience, time.Minute)
-		f.opts.Silence = cmp.Or(o.Silence, 45*time.Second)
-		more := true
-		for attempt := 1; more; attempt++ {
-			before := f.heard
-			err := f.connect(ctx, func(e wire.Event) bool {
-				more = yield(e, nil)
-				return more
-			})
-			if !more {
-				return
-			}
-			if f.heard.After(before) {
-				attempt = 1
-			}
-			if err = f.again(ctx, attempt, err); err != nil {
+		f := &follower{client: c, opts: o, after: o.After}
+		filter := model.EventFilter{}
+		if o.UntilNow {
+			// Filtered here, because the server says nothing of how far it has come while nothing passes its filter.
+			filter = model.EventFilter{Types: o.Types, Object: o.Object, Events: o.Events, Status: o.Status}
+			f.opts.Types, f.opts.Object, f.opts.Events, f.opts.Status = nil, "", nil, nil
+			if err := filter.Check("type", "event", "status"); err != nil {
 				yield(wire.Event{}, err)
 				return
 			}
+			end, err := c.lastPosition(ctx, o)
+			if err != nil {
+				yield(wire.Event{}, err)
+				return
+			}
+			f.end = &end
+		}
+		enough := false
+		err := f.run(ctx, func(e wire.Event) bool {
+			told := model.Event{Object: model.Ref{Kind: model.Kind(e.Type), ID: string(e.Object)}, Event: model.EventType(e.Event), Status: string(e.Status)}
+			if filter.Matches(&told) {
+				enough = !yield(e, nil)
+			}
+			return !enough
+		})
+		if err != nil && !enough {
+			yield(wire.Event{}, err)
 		}
 	}
+}
+
+// lastPosition asks where events from now on begin.
+func (c *Client) lastPosition(ctx context.Context, o EventOptions) (position, error) {
+	f := &follower{client: c, opts: EventOptions{Patience: o.Patience, Silence: o.Silence}, end: &position{}}
+	err := f.run(ctx, func(wire.Event) bool { return true })
+	return positionOf(f.after), err
+}
+
+// position is where an event stands among all: the parts of its id. An id with a third part is of one of several events of one
+// instant, which come before the one without.
+type position struct {
+	at, number uint64
+	inner      bool
+}
+
+// positionOf reads an id; one that is none is before all others.
+func positionOf(id string) (p position) {
+	at, rest, _ := strings.Cut(id, "-")
+	number, _, inner := strings.Cut(rest, "-")
+	p.inner = inner
+	p.at, _ = strconv.ParseUint(at, 10, 64)
+	p.number, _ = strconv.ParseUint(number, 10, 64)
+	return p
+}
+
+// reaches reports whether all events up to another position have been told.
+func (p position) reaches(end position) bool {
+	switch {
+	case p.at != end.at:
+		return p.at > end.at
+	case p.number != end.number:
+		return p.number > end.number
+	}
+	return !p.inner || end.inner
 }
 
 // follower is one run of [Client.Events], over several connections.
@@ -84,6 +130,25 @@ type follower struct {
 	after string
 	// heard is when something came last, zero before the first connection.
 	heard time.Time
+	// end is where to stop; nil = nowhere.
+	end *position
+}
+
+// run follows connection after connection until the caller has enough, which is no error.
+func (f *follower) run(ctx context.Context, tell func(wire.Event) bool) error {
+	for attempt := 1; ; attempt++ {
+		before := f.heard
+		err := f.connect(ctx, tell)
+		if err == nil {
+			return nil
+		}
+		if f.heard.After(before) {
+			attempt = 1
+		}
+		if err = f.again(ctx, attempt, err); err != nil {
+			return err
+		}
+	}
 }
 
 // again waits before the next connection, or returns the error with which to give up.
@@ -151,15 +216,15 @@ func (f *follower) connect(ctx context.Context, tell func(wire.Event) bool) erro
 			if err := json.Unmarshal(data, &e); err != nil {
 				return &Error{Status: resp.StatusCode, Detail: fmt.Sprintf("the event is not what Drydock says: %s", err), Cause: err}
 			}
-			// Not told again on the next connection, also when the caller goes on from here by himself.
-			f.after = cmp.Or(stream.id, f.after)
 			silence.Stop() // the caller's time is his own
 			if !tell(e) {
 				return nil
 			}
-			continue
 		}
 		f.after = cmp.Or(stream.id, f.after)
+		if f.end != nil && positionOf(f.after).reaches(*f.end) {
+			return nil
+		}
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"drydock/client"
+	"drydock/model"
 )
 
 // streams answers with these lines of a stream of events, and then hangs up.
@@ -152,5 +153,39 @@ func TestEventsThroughABadNetwork(t *testing.T) {
 	told, err := follow(t, bad, client.EventOptions{After: "0"}, 20)
 	if err != nil || !slices.Equal(told, all) || connections.Load() < 3 {
 		t.Errorf("through %d connections came %q, %v, want %q", connections.Load(), told, err, all)
+	}
+}
+
+// TestEventsUntilNow ends by itself, whatever the filter lets through.
+func TestEventsUntilNow(t *testing.T) {
+	t.Parallel()
+	d := newDrydock(t)
+	c := d.client(client.Config{})
+	until := func(o client.EventOptions) []string {
+		t.Helper()
+		o.UntilNow = true
+		told, err := follow(t, c, o, -1)
+		must(t, err)
+		return told
+	}
+	if told := until(client.EventOptions{After: "0"}); len(told) != 0 {
+		t.Errorf("before anything happened there was %q", told)
+	}
+	d.pool(c, 1)
+	lease, err := c.CreateLease(within(t), host)
+	must(t, err)
+	_, err = c.ReleaseLease(within(t), lease.ID, "")
+	must(t, err)
+	isDestroyed(t, c, lease.ID)
+	all := until(client.EventOptions{After: "0"})
+	if len(all) < 4 || !strings.HasSuffix(all[len(all)-1], " destroyed") {
+		t.Errorf("all events are %q, want them to end with destroyed", all)
+	}
+	if told := until(client.EventOptions{After: "0", Events: []model.EventType{model.EventQueued}}); len(told) != 1 {
+		t.Errorf("of queued there are %q, want one", told)
+	}
+	last, _, _ := strings.Cut(all[len(all)-1], " ")
+	if told := until(client.EventOptions{After: last}); len(told) != 0 {
+		t.Errorf("behind the last event there is %q", told)
 	}
 }

@@ -67,6 +67,7 @@ func root(begun *bool) *cli.Command {
 	}
 	clients := []*cli.Command{
 		runCommand(&o), leaseCommand(&o), resourceCommand(&o), blueprintCommand(&o), commandCommand(&o), logCommand(&o), topCommand(&o),
+		authorizationCommand(&o), subscriptionCommand(&o), eventsCommand(&o),
 	}
 	for _, c := range clients {
 		c.Category = "Client"
