@@ -300,6 +300,10 @@ func calls(e *env, lease, resource *Claim) map[string]func(ctx context.Context) 
 		"EventDead":        func(ctx context.Context) error { return e.EventDead(ctx, claim, &model.Event{}, 1, "") },
 		"DeadLetterSent":   func(ctx context.Context) error { return e.DeadLetterSent(ctx, claim, &model.DeadLetter{}) },
 		"DeadLetterFailed": func(ctx context.Context) error { return e.DeadLetterFailed(ctx, claim, &model.DeadLetter{}, "") },
+		"Checkup":          func(ctx context.Context) error { return errOf(e.Checkup(ctx, e.ns)) },
+		"CheckServers":     func(ctx context.Context) error { return errOf(e.CheckServers(ctx)) },
+		"Overdue":          func(ctx context.Context) error { _, _, err := e.Overdue(ctx, e.ns, 0, 1); return err },
+		"Rewake":           func(ctx context.Context) error { return errOf(e.Rewake(ctx, lease.Ref)) },
 		"Verify":           func(ctx context.Context) error { return one(e.Verify(ctx, e.ns)) },
 	}
 }

@@ -59,6 +59,8 @@ var (
 	saveAnswerSource string
 	//go:embed lua/plan.lua
 	planSource string
+	//go:embed lua/rewake.lua
+	rewakeSource string
 	//go:embed lua/snapshot.lua
 	snapshotSource string
 	//go:embed lua/put_subscription.lua
@@ -93,6 +95,7 @@ var (
 	authorizeScript          = script(authorizeSource)
 	saveAnswerScript         = script(saveAnswerSource)
 	planScript               = script(planSource)
+	rewakeScript             = script(rewakeSource)
 	snapshotScript           = script(snapshotSource)
 	putSubscriptionScript    = script(putSubscriptionSource)
 	deleteSubscriptionScript = script(deleteSubscriptionSource)
