@@ -51,8 +51,8 @@ func TestCLIAuthorizations(t *testing.T) {
 	c.cliIn(nil, phones, "blueprint", "apply", "-f", "-").ends(t, 0, `unchanged`)
 	c.cliIn(nil, strings.Replace(phones, "request", "request, quota: 2, min_idle: 1, max_idle_age: 1h", 1), "blueprint", "apply", "-f", "-").ends(t, 0, `changed`)
 	if got := printed[struct {
-		Quota, Min_idle int    //nolint:revive,staticcheck // the API's own spelling
-		Max_idle_age    string //nolint:revive,staticcheck // the API's own spelling
+		Quota, Min_idle int    //nolint:staticcheck // the API's own spelling
+		Max_idle_age    string //nolint:staticcheck // the API's own spelling
 	}](t, c.cli("blueprint", "get", "phones", "-o", "json")); got.Quota != 2 || got.Min_idle != 1 || got.Max_idle_age != "1h0m0s" {
 		t.Errorf("blueprint apply has left out something: %+v", got)
 	}

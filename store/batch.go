@@ -37,8 +37,8 @@ func (s *Store) SendAll(ctx context.Context, cmds []model.Command) ([]model.Send
 		return nil, fmt.Errorf("%s: %w", op, errNotDurable(s.cfg.Durability, synced))
 	}
 	results := make([]model.SendResult, len(cmds))
-	for i, reply := range replies {
-		results[i].Sent, results[i].Err = s.sentOf(cmds[i], reply)
+	for i, cmd := range cmds {
+		results[i].Sent, results[i].Err = s.sentOf(cmd, replies[i])
 	}
 	return results, nil
 }

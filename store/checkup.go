@@ -35,12 +35,6 @@ func (s *Store) Checkup(ctx context.Context, ns string) (Checkup, error) {
 	return Checkup{Breaches: v.problems, Unwoken: v.unwoken, Unknown: v.unknown, Objects: len(v.status)}, nil
 }
 
-// knownSchema reports whether this program can read an object of that version.
-func knownSchema(text string) bool {
-	version, err := strconv.Atoi(text)
-	return err == nil && version >= 1 && version <= schemaVersion
-}
-
 // Rewake puts an object back into wake if it owes an update, and reports whether it does. It is for repairs.
 func (s *Store) Rewake(ctx context.Context, ref model.Ref) (owes bool, err error) {
 	reply, err := s.run(ctx, "rewake", rewakeScript, []string{objectKey(ref)}, ref.Member())
@@ -76,7 +70,7 @@ type ServerCheckup struct {
 	Risks []string
 }
 
-// the settings that decide whether data may be lost.
+// safetySettings decide whether data may be lost.
 var safetySettings = []string{"appendonly", "appendfsync", "maxmemory", "maxmemory-policy"}
 
 // CheckServers asks every primary about what may lose data.

@@ -115,7 +115,7 @@ func (s *Store) verifyObject(ctx context.Context, v *verifier, ref model.Ref) er
 		return nil
 	}
 	v.status[name] = f["status"]
-	if !knownSchema(f["schema"]) {
+	if checkSchema(f) != nil {
 		v.unknown[ref] = f["schema"]
 	}
 	v.verifyCommands(name, f, waiting.Val(), history.Val(), records.Val())

@@ -75,6 +75,7 @@ func authorizationColour(status string) colour {
 		return green
 	case model.AuthorizationDeclined:
 		return red
+	case model.AuthorizationRequested:
 	}
 	return yellow
 }
