@@ -47,6 +47,7 @@ var access = map[string]need{
 
 	"GET /v1/leases":               viewing,
 	"POST /v1/leases":              leasing, // for others: operators, see [owner]
+	`POST /v1/leases\:release`:     leasing, // of others: operators, see [Server.notTheirs]
 	"GET /v1/leases/:id":           viewing,
 	"POST /v1/leases/:id/release":  editing,
 	"POST /v1/leases/:id/commands": editing,
@@ -217,6 +218,11 @@ func (s *Server) checkOwner(c echo.Context, namespace string, who *auth.Identity
 	if lease.Owner == who.Name {
 		return nil
 	}
+	return notTheOwner(lease, who)
+}
+
+// notTheOwner is the error of a holder who reaches for the lease of another.
+func notTheOwner(lease *model.Lease, who *auth.Identity) error {
 	owner := "nobody"
 	if lease.Owner != "" {
 		owner = model.Quote(lease.Owner)

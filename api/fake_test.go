@@ -53,6 +53,7 @@ type fakeStore struct {
 	watch           func(ref model.Ref) (<-chan struct{}, func())
 	ping            func() error
 
+	fakeBatch
 	fakeEvents
 }
 

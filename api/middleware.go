@@ -123,7 +123,7 @@ func requestID(c echo.Context) string { return c.Response().Header().Get(wire.He
 // observe writes the access log and counts the request. Bodies and query strings are never logged, nor is what is wrong with them,
 // which may quote them: the caller has been told.
 func (s *Server) observe(c echo.Context, v middleware.RequestLoggerValues) error {
-	s.metrics.observe(v.RoutePath, v.Method, v.Status, v.Latency, waits(c) || streams(c))
+	s.metrics.observe(routeName(v.RoutePath), v.Method, v.Status, v.Latency, waits(c) || streams(c))
 	level := slog.LevelInfo
 	switch {
 	case v.Status == http.StatusInternalServerError:
@@ -137,7 +137,7 @@ func (s *Server) observe(c echo.Context, v middleware.RequestLoggerValues) error
 		slog.String("request_id", requestID(c)),
 		slog.String("method", clip(v.Method)),
 		slog.String("path", clip(v.URIPath)),
-		slog.String("route", v.RoutePath),
+		slog.String("route", routeName(v.RoutePath)),
 		slog.Int("status", v.Status),
 		slog.Duration("latency", v.Latency),
 		slog.Int64("bytes", v.ResponseSize),

@@ -60,7 +60,7 @@ func TestOpenAPIDescribesExactlyTheRoutes(t *testing.T) {
 		if r.Method == "echo_route_not_found" {
 			continue
 		}
-		path := strings.NewReplacer(":id", "{id}", ":name", "{name}").Replace(r.Path)
+		path := strings.NewReplacer(":id", "{id}", ":name", "{name}", `\`, "").Replace(r.Path)
 		routes = append(routes, r.Method+" "+path)
 	}
 	paths, _ := at(t, document(t), "paths").(anyMap)
@@ -95,7 +95,7 @@ func TestOpenAPIDescribesExactlyTheQueryParameters(t *testing.T) {
 			continue
 		}
 		_, route, _ := strings.Cut(name, " ")
-		path := strings.NewReplacer(":id", "{id}", ":name", "{name}").Replace(route)
+		path := strings.NewReplacer(":id", "{id}", ":name", "{name}", `\`, "").Replace(route)
 		var described []string
 		for _, owner := range []any{at(t, doc, "paths", path), at(t, doc, "paths", path, strings.ToLower(req.method))} {
 			list, _ := owner.(anyMap)["parameters"].([]any)
@@ -153,9 +153,10 @@ func TestOpenAPISchemasHaveTheFieldsOfTheTypes(t *testing.T) {
 	answers := []any{
 		wire.Lease{}, wire.Waiting{}, wire.Resource{}, wire.Command{}, wire.Origin{}, wire.LeaseSent{}, wire.ResourceSent{},
 		wire.LogEntry{}, wire.Slot{}, wire.Blueprint{}, wire.Problem{}, wire.Event{}, wire.EventFilter{}, wire.Subscription{}, wire.DeadLetter{},
-		wire.DeadLettersRetried{}, wire.Data{}, wire.Authorization{},
+		wire.DeadLettersRetried{}, wire.Data{}, wire.Authorization{}, wire.LeaseRelease{}, wire.ItemError{},
 	}
-	requests := []any{wire.NewLease{}, wire.Release{}, wire.NewCommand{}, wire.NewBlueprint{}, wire.NewSubscription{}, wire.NewAuthorization{}, wire.NewData{}}
+	requests := []any{wire.NewLease{}, wire.Release{}, wire.NewCommand{}, wire.NewBlueprint{}, wire.NewSubscription{}, wire.NewAuthorization{}, wire.NewData{},
+		wire.ReleaseLeases{}, wire.ReleaseFilter{}}
 	for i, v := range slices.Concat(answers, requests) {
 		typ := reflect.TypeOf(v)
 		var fields []string

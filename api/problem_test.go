@@ -21,6 +21,7 @@ func goodRequests() map[string]request {
 	out := map[string]request{
 		"POST /v1/leases":             {"POST", "/v1/leases", `{"type": "host"}`},
 		"GET /v1/leases":              {"GET", "/v1/leases", ""},
+		`POST /v1/leases\:release`:    {"POST", "/v1/leases:release", `{"ids": ["` + leaseID + `"]}`},
 		"GET /v1/leases/:id":          {"GET", "/v1/leases/" + leaseID, ""},
 		"GET /v1/resources":           {"GET", "/v1/resources", ""},
 		"GET /v1/resources/:id":       {"GET", "/v1/resources/" + resourceID, ""},

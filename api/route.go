@@ -24,6 +24,7 @@ func (s *Server) routes() {
 	v1 := e.Group("/v1")
 	v1.POST("/leases", s.createLease)
 	v1.GET("/leases", s.listLeases)
+	v1.POST(releasesPath, s.releaseLeases)
 	v1.GET("/leases/:id", s.readLease)
 	v1.GET("/resources", s.listResources)
 	v1.GET("/resources/:id", s.readResource)

@@ -57,6 +57,7 @@ type Store interface {
 	Watch(ctx context.Context, ref model.Ref) (changed <-chan struct{}, stop func())
 	Ping(ctx context.Context) error
 
+	Batch
 	Events
 	Subscriptions
 }

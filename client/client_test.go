@@ -80,7 +80,7 @@ func scripted(t *testing.T, cfg client.Config, answers ...http.HandlerFunc) (*cl
 func TestErrors(t *testing.T) {
 	t.Parallel()
 	sentinels := []error{
-		client.ErrNotFound, client.ErrConflict, client.ErrInvalid, client.ErrUnsatisfiable, client.ErrUnauthorized,
+		client.ErrNotFound, client.ErrConflict, client.ErrPrecondition, client.ErrInvalid, client.ErrUnsatisfiable, client.ErrUnauthorized,
 		client.ErrForbidden, client.ErrUnavailable, client.ErrOutcomeUnknown,
 	}
 	for name, tt := range map[string]struct {
@@ -89,6 +89,7 @@ func TestErrors(t *testing.T) {
 	}{
 		"not found":      {problem(404, "not_found"), []error{client.ErrNotFound}},
 		"conflict":       {problem(409, "conflict"), []error{client.ErrConflict}},
+		"precondition":   {problem(412, "precondition_failed"), []error{client.ErrPrecondition}},
 		"invalid":        {problem(422, "invalid"), []error{client.ErrInvalid}},
 		"malformed":      {problem(400, "malformed"), []error{client.ErrInvalid}},
 		"unsatisfiable":  {problem(422, "unsatisfiable"), []error{client.ErrUnsatisfiable}},
@@ -359,6 +360,7 @@ func TestEveryRoute(t *testing.T) {
 		}
 		followed <- strings.Join(events, " ")
 	}()
+	testNotes(t, c, lease.ID, resource)
 	_, err = c.ReleaseLease(ctx, lease.ID, "done")
 	must(t, err)
 	if events := <-followed; !strings.HasPrefix(events, "queued ") || !strings.HasSuffix(events, " released destroyed") {
@@ -387,11 +389,20 @@ func TestEveryRoute(t *testing.T) {
 	}
 	_, err = c.GetBlueprint(ctx, "lab")
 	must(t, err)
+	testAuthorizations(t, c)
 	must(t, c.DeleteBlueprint(ctx, "lab"))
 	if _, err := c.GetBlueprint(ctx, "lab"); !client.IsNotFound(err) {
 		t.Errorf("a deleted blueprint = %v, want not found", err)
 	}
 	for range c.Leases(ctx, client.LeaseFilter{}) {
+		break
+	}
+	testReleases(t, c, lease.ID)
+	testSubscriptions(t, c)
+	for event, err := range c.Events(ctx, client.EventOptions{After: "0", Types: []model.Kind{model.KindLease}, Object: lease.ID, Events: []model.EventType{model.EventDestroyed}}) {
+		if err != nil || event.Event != "destroyed" || string(event.Object) != lease.ID {
+			t.Errorf("the event of the end is %+v, %v", event, err)
+		}
 		break
 	}
 	must(t, c.Health(ctx))
@@ -413,13 +424,158 @@ func TestEveryRoute(t *testing.T) {
 	fill := strings.NewReplacer("leases/{id}", "leases/"+lease.ID, "resources/{id}", "resources/"+resource, "{name}", "lab")
 	for path, operations := range description.Paths {
 		for method := range operations {
-			// The page for people is none of a client's business; the stream of events has its own way of reading.
-			if method == "parameters" || path == "/" || path == "/v1/events" {
+			// The page for people is none of a client's business.
+			if method == "parameters" || path == "/" {
 				continue
 			}
 			if _, ok := used.Load(strings.ToUpper(method) + " " + fill.Replace(path)); !ok {
 				t.Errorf("no method of the client was seen to call %s %s", method, path)
 			}
 		}
+	}
+}
+
+// testNotes walks through the data of a lease and a resource.
+func testNotes(t *testing.T, c *client.Client, lease, resource string) {
+	t.Helper()
+	ctx := within(t)
+	for kind, id := range map[model.Kind]string{model.KindLease: lease, model.KindResource: resource} {
+		none, err := c.GetData(ctx, kind, id)
+		if err != nil || none.Data != nil || none.Rev != 0 {
+			t.Errorf("data of a fresh %s = %+v, %v, want none", kind, none, err)
+		}
+		first, err := c.SetData(ctx, kind, id, json.RawMessage(`{"n": 1}`), model.DataCondition{None: true})
+		if err != nil || string(first.Data) != `{"n":1}` || first.Rev != 1 {
+			t.Errorf("SetData if there is none = %+v, %v", first, err)
+		}
+		if _, err := c.SetData(ctx, kind, id, json.RawMessage(`2`), model.DataCondition{None: true}); !client.IsPrecondition(err) {
+			t.Errorf("SetData if there is none, when there is some = %v, want a failed precondition", err)
+		}
+		if _, err := c.SetData(ctx, kind, id, json.RawMessage(`2`), model.DataCondition{Rev: new(int64(7))}); !client.IsPrecondition(err) {
+			t.Errorf("SetData at another rev = %v, want a failed precondition", err)
+		}
+		if again, err := c.SetData(ctx, kind, id, nil, model.DataCondition{Rev: &first.Rev}); err != nil || again.Data != nil || again.Rev != 2 {
+			t.Errorf("SetData that removes = %+v, %v", again, err)
+		}
+		if _, err := c.SetData(ctx, kind, id, json.RawMessage(`3`), model.DataCondition{Some: true}); !client.IsPrecondition(err) {
+			t.Errorf("SetData if there is some, when there is none = %v, want a failed precondition", err)
+		}
+	}
+}
+
+// testAuthorizations has an operator decide about owners.
+func testAuthorizations(t *testing.T, c *client.Client) {
+	t.Helper()
+	ctx := within(t)
+	if _, err := c.Authorize(ctx, "lab", "ada", model.AuthorizationApproved, ""); !client.IsConflict(err) {
+		t.Errorf("Authorize on a blueprint that takes no requests = %v, want a conflict", err)
+	}
+	_, _, err := c.PutBlueprint(ctx, "asked", wire.NewBlueprint{
+		Kind: "pool", Type: "phone", Config: json.RawMessage(`{"hosts": [{"name": "p1"}]}`), Authorize: model.Authorize{Request: true},
+	})
+	must(t, err)
+	for owner, status := range map[string]model.AuthorizationStatus{"ada": model.AuthorizationApproved, "": model.AuthorizationDeclined} {
+		a, err := c.Authorize(ctx, "asked", owner, status, "why")
+		if err != nil || a.Status != string(status) || string(a.Owner) != owner || a.Reason != "why" {
+			t.Errorf("Authorize %q = %+v, %v", owner, a, err)
+		}
+	}
+	var owners []string
+	for a, err := range c.Authorizations(ctx, client.AuthorizationFilter{Blueprint: "asked", PageOptions: client.PageOptions{Limit: 1}}) {
+		must(t, err)
+		owners = append(owners, string(a.Owner)+"="+a.Status)
+	}
+	if want := []string{"=declined", "ada=approved"}; !slices.Equal(owners, want) {
+		t.Errorf("the authorizations are %q, want %q", owners, want)
+	}
+}
+
+// testSubscriptions walks through the life of a subscription.
+func testSubscriptions(t *testing.T, c *client.Client) {
+	t.Helper()
+	ctx := within(t)
+	n := wire.NewSubscription{URL: "https://example.org/hook", Secret: "sixteen bytes or more"}
+	if sub, created, err := c.PutSubscription(ctx, "lab", n); err != nil || !created || sub.URL != n.URL {
+		t.Errorf("PutSubscription = %+v, %t, %v", sub, created, err)
+	}
+	if sub, err := c.GetSubscription(ctx, "lab"); err != nil || sub.Name != "lab" {
+		t.Errorf("GetSubscription = %+v, %v", sub, err)
+	}
+	if subs, err := c.Subscriptions(ctx); err != nil || len(subs) != 1 {
+		t.Errorf("Subscriptions = %+v, %v, want one", subs, err)
+	}
+	for letter, err := range c.DeadLetters(ctx, "lab") {
+		t.Errorf("a new subscription has the dead letter %+v, %v", letter, err)
+	}
+	if n, err := c.RetryDeadLetters(ctx, "lab"); err != nil || n != 0 {
+		t.Errorf("RetryDeadLetters = %d, %v, want none", n, err)
+	}
+	must(t, c.DeleteSubscription(ctx, "lab"))
+	if _, err := c.GetSubscription(ctx, "lab"); !client.IsNotFound(err) {
+		t.Errorf("a deleted subscription = %v, want not found", err)
+	}
+}
+
+// testReleases gives many leases back.
+func testReleases(t *testing.T, c *client.Client, destroyed string) {
+	t.Helper()
+	ctx := within(t)
+	phone, err := c.CreateLease(ctx, wire.NewLease{Type: "phone", Owner: "bob"})
+	must(t, err)
+	unknown := model.NewID()
+	page, err := c.ReleaseLeases(ctx, wire.ReleaseLeases{IDs: []string{destroyed, phone.ID, unknown}})
+	must(t, err)
+	for i, status := range []int{200, 202, 404} {
+		if got := page.Items[i]; got.Status != status || (got.Command != nil) != (status == 202) || (got.Error != nil) != (status == 404) {
+			t.Errorf("item %d is %+v, want status %d", i, got, status)
+		}
+		if err := client.ReleaseError(page.Items[i]); client.IsNotFound(err) != (status == 404) || (err == nil) != (status < 400) {
+			t.Errorf("the error of item %d is %v", i, err)
+		}
+	}
+	isDestroyed(t, c, phone.ID)
+	if _, err := c.ReleaseLeases(ctx, wire.ReleaseLeases{Filter: &wire.ReleaseFilter{}}); !errors.Is(err, client.ErrInvalid) {
+		t.Errorf("an empty filter = %v, want it refused", err)
+	}
+	for item, err := range c.ReleaseAll(ctx, wire.ReleaseLeases{All: true}) {
+		t.Errorf("among all that can be released is %+v, %v", item, err)
+	}
+}
+
+// TestReleaseAllGoesOn: by pages of a filter, and by as many ids as fit into a request.
+func TestReleaseAllGoesOn(t *testing.T) {
+	t.Parallel()
+	var orders []wire.ReleaseLeases
+	next := []string{`"pending:b"`, "null", "null", "null"}
+	c, s := scripted(t, client.Config{}, func(w http.ResponseWriter, r *http.Request) {
+		var o wire.ReleaseLeases
+		must(t, json.NewDecoder(r.Body).Decode(&o))
+		orders = append(orders, o)
+		says(202, `{"items": [{"id": "a", "status": 202}], "next": `+next[len(orders)-1]+`}`)(w, r)
+	})
+	drain := func(o wire.ReleaseLeases) {
+		n := 0
+		for _, err := range c.ReleaseAll(t.Context(), o) {
+			must(t, err)
+			n++
+		}
+		if n != 2 {
+			t.Errorf("%d items, want 2", n)
+		}
+	}
+	drain(wire.ReleaseLeases{All: true, Reason: "why"})
+	drain(wire.ReleaseLeases{IDs: slices.Repeat([]string{"x"}, wire.MaxReleases+1)})
+	if orders[0].After != "" || orders[1].After != "pending:b" || !orders[1].All || orders[1].Reason != "why" {
+		t.Errorf("the orders are %+v", orders[:2])
+	}
+	if len(orders[2].IDs) != wire.MaxReleases || len(orders[3].IDs) != 1 || orders[3].After != "" {
+		t.Errorf("the orders hold %d and %d ids, want %d and 1", len(orders[2].IDs), len(orders[3].IDs), wire.MaxReleases)
+	}
+	keys := map[string]bool{}
+	for _, r := range s.seen() {
+		keys[r.Header.Get(wire.HeaderIdempotencyKey)] = true
+	}
+	if len(keys) != 4 {
+		t.Errorf("four orders have %d keys", len(keys))
 	}
 }

@@ -10,6 +10,8 @@
 //	defer held.Close()
 //	return work(held.Context(), held.Lease())
 //
+// [Client.Events] follows what happens, over lost connections and restarts of the server.
+//
 // The other methods are the routes of the API, one each, and return its own objects from package wire. Errors that the server
 // answers, and failures to reach it, are [*Error]; match them with errors.Is and the sentinels beside it.
 //

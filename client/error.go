@@ -39,6 +39,8 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrConflict says that the state of the object does not allow it.
 	ErrConflict = errors.New("conflict")
+	// ErrPrecondition says that the condition of a write does not hold: somebody else was there first, and nothing was written.
+	ErrPrecondition = errors.New("precondition failed")
 	// ErrInvalid says that the request breaks a rule or cannot be read.
 	ErrInvalid = errors.New("invalid")
 	// ErrUnsatisfiable says that no blueprint can ever serve the lease.
@@ -71,6 +73,8 @@ func (e *Error) Is(target error) bool {
 		return e.Code == model.ErrorNotFound
 	case ErrConflict:
 		return e.Code == model.ErrorConflict
+	case ErrPrecondition:
+		return e.Code == model.ErrorPrecondition
 	case ErrInvalid:
 		return e.Code == model.ErrorInvalid || e.Code == model.ErrorMalformed
 	case ErrUnsatisfiable:
@@ -92,6 +96,9 @@ func IsNotFound(err error) bool { return errors.Is(err, ErrNotFound) }
 
 // IsConflict reports whether the state of the object does not allow it.
 func IsConflict(err error) bool { return errors.Is(err, ErrConflict) }
+
+// IsPrecondition reports whether the condition of a write did not hold.
+func IsPrecondition(err error) bool { return errors.Is(err, ErrPrecondition) }
 
 // IsUnavailable reports whether the server, or what it needs, cannot be reached.
 func IsUnavailable(err error) bool { return errors.Is(err, ErrUnavailable) }

@@ -52,6 +52,51 @@ func (c *Client) ReleaseLease(ctx context.Context, id, reason string, opts ...Ca
 	return sent, err
 }
 
+// ReleaseLeases gives many leases back, at most [wire.MaxReleases] at a time, and says what came of each. Next is not empty when a filter
+// selects more: give it as After of the next order, which is a request of its own, with another key. An order that failed as a whole may
+// have released some; sent again with its key, it is about the same leases and releases none twice.
+func (c *Client) ReleaseLeases(
+	ctx context.Context, order wire.ReleaseLeases, opts ...CallOption,
+) (page wire.Page[wire.LeaseRelease], err error) {
+	err = c.post(ctx, order, &page, opts, "v1", "leases:release")
+	return page, err
+}
+
+// ReleaseAll gives back all leases that an order selects or names, however many there are, in several requests where one does not hold
+// them. It ends with the first request that fails.
+func (c *Client) ReleaseAll(ctx context.Context, order wire.ReleaseLeases) iter.Seq2[wire.LeaseRelease, error] {
+	return func(yield func(wire.LeaseRelease, error) bool) {
+		ids := order.IDs
+		for {
+			if len(ids) > 0 {
+				order.IDs = ids[:min(len(ids), wire.MaxReleases)]
+				ids = ids[len(order.IDs):]
+			}
+			page, err := c.ReleaseLeases(ctx, order)
+			if err != nil {
+				yield(wire.LeaseRelease{}, err)
+				return
+			}
+			for _, item := range page.Items {
+				if !yield(item, nil) {
+					return
+				}
+			}
+			if order.After = string(page.Next); order.After == "" && len(ids) == 0 {
+				return
+			}
+		}
+	}
+}
+
+// ReleaseError returns the error of a lease that was not released: nil, or an [*Error] as the release of this one alone would have ended.
+func ReleaseError(item wire.LeaseRelease) error {
+	if item.Error == nil {
+		return nil
+	}
+	return &Error{Status: item.Status, Code: model.ErrorKind(item.Error.Code), Detail: item.Error.Detail}
+}
+
 // SendLease sends a command to a lease. A lease that takes no commands any more is [ErrConflict].
 func (c *Client) SendLease(ctx context.Context, id string, cmd wire.NewCommand, opts ...CallOption) (sent wire.LeaseSent, err error) {
 	err = c.post(ctx, cmd, &sent, opts, "v1", "leases", id, "commands")

@@ -36,6 +36,8 @@ type call struct {
 	once bool
 	// plain is a path outside /v1, which knows no namespace.
 	plain bool
+	// header holds headers that only this request has.
+	header map[string]string
 }
 
 // CallOption changes one request.
@@ -168,6 +170,9 @@ func (c *Client) request(ctx context.Context, req call, body []byte) (*http.Requ
 		if value != "" {
 			h.Set(name, value)
 		}
+	}
+	for name, value := range req.header {
+		h.Set(name, value)
 	}
 	if body != nil {
 		h.Set("Content-Type", "application/json")

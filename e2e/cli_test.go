@@ -177,6 +177,11 @@ func TestCLIExitCodes(t *testing.T) {
 		"bad bearer file":    {[]string{"--bearer-file", "no-such-file", "lease", "list"}, nil, 2, "--bearer-file"},
 		"ttl and until":      {[]string{"lease", "extend", held.ID}, nil, 2, "either --ttl or --until"},
 		"id and all":         {[]string{"release-lease", "--all", "--id", held.ID}, nil, 2, "either --id or --all"},
+		"ids and all":        {[]string{"lease", "release", held.ID, "--all"}, nil, 2, "either leases, --filter or --all"},
+		"release nothing":    {[]string{"lease", "release"}, nil, 2, "either leases, --filter or --all"},
+		"bad filter":         {[]string{"lease", "release", "--filter", "state=x"}, nil, 2, "--filter: must be NAME=VALUE"},
+		"bad filter value":   {[]string{"lease", "release", "--filter", "status=x"}, nil, 2, "filter.status: must be one of"},
+		"release unknown":    {[]string{"lease", "release", "nope", "nope2"}, nil, 4, "lease nope2: no such lease"},
 		"a server's flag":    {[]string{"dev", "--server", "http://127.0.0.1:1"}, nil, 2, "is for clients"},
 		"a server's flag 2":  {[]string{"--namespace", "ci", "worker", "--redis", "redis://127.0.0.1:1"}, nil, 2, "is for clients"},
 		"nothing to run":     {[]string{"run", "--type", "host"}, nil, 2, "takes a command"},
@@ -263,6 +268,19 @@ func TestCLIShortForms(t *testing.T) {
 	c.cli("release-lease", "--id", ids[2], "--id", ids[0], "--wait").ends(t, 0, ids[2]+" was applied", ids[0]+" was applied")
 	c.cli("release-lease", "--all", "--wait").ends(t, 0, ids[1]+" was applied")
 	c.cli("release-lease", "--all").ends(t, 0, "there is no lease to release")
+	for range 4 {
+		ids = append(ids, c.ask("").ID)
+	}
+	c.cli("lease", "release", ids[3], ids[4], ids[3], "nope", "--wait").ends(t, 4,
+		"release of lease "+ids[3]+" was applied", "release of lease "+ids[4]+" was applied", "drydock: lease nope: no such lease")
+	many := printed[page[struct {
+		ID     string
+		Status int
+	}]](t, c.cli("lease", "release", "--filter", "type=host", "--wait", "-o", "json")).Items
+	if len(many) != 2 || many[0].Status != 202 {
+		t.Errorf("lease release --filter = %+v, want two", many)
+	}
+	c.cli("lease", "release", "--all").ends(t, 0, "there is no lease to release")
 	answers := printed[page[struct{ Resource resource }]](t, c.cli("release-resource", "--all", "--wait", "-o", "json")).Items
 	if len(answers) != 2 || answers[0].Resource.Status != "destroyed" {
 		t.Errorf("release-resource --all = %+v, want two destroyed", answers)

@@ -42,6 +42,14 @@ type Sent struct {
 	Wake []Ref
 }
 
+// SendResult is what came of one of several commands.
+type SendResult struct {
+	Sent
+
+	// Err is why the command was not sent; nil if it was, or if there was nothing to do.
+	Err error
+}
+
 // Slot is a stored claim on a named key.
 type Slot struct {
 	Key string

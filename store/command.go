@@ -24,14 +24,25 @@ var errKeyReused = model.Errorf(model.ErrorMismatch, "this Idempotency-Key was u
 // [model.ErrorNotFound], [model.ErrorConflict] when the state takes no commands, [model.ErrorMismatch] when the key belongs to
 // another request, [model.ErrorUnavailable], [model.ErrorUnknown].
 func (s *Store) Send(ctx context.Context, cmd model.Command, idem model.Idempotency) (model.Sent, error) {
-	ref := cmd.Target
-	record := sentRecord{Command: cmd.Name, Args: cmd.Args, Author: cmd.Author, Origin: cmd.Origin, Reason: cmd.Reason}
-	reply, err := s.write(ctx, "send", sendScript, []string{objectKey(ref)},
-		ref.Member(), cmd.ID, rest(record), string(cmd.Name), sentText(cmd), commandable(ref.Kind), flag(takesBack(cmd.Name)),
-		hashKey(idem.Key), idem.Fingerprint, idempotencyWindow.Milliseconds())
+	reply, err := s.write(ctx, "send", sendScript, []string{objectKey(cmd.Target)}, sendArgs(cmd, idem)...)
 	if err != nil {
 		return model.Sent{}, err
 	}
+	return s.sentOf(cmd, reply)
+}
+
+// sendArgs are the script's arguments.
+func sendArgs(cmd model.Command, idem model.Idempotency) []any {
+	record := sentRecord{Command: cmd.Name, Args: cmd.Args, Author: cmd.Author, Origin: cmd.Origin, Reason: cmd.Reason}
+	return []any{
+		cmd.Target.Member(), cmd.ID, rest(record), string(cmd.Name), sentText(cmd), commandable(cmd.Target.Kind), flag(takesBack(cmd.Name)),
+		hashKey(idem.Key), idem.Fingerprint, idempotencyWindow.Milliseconds(),
+	}
+}
+
+// sentOf reads the script's reply.
+func (s *Store) sentOf(cmd model.Command, reply []any) (out model.Sent, err error) {
+	ref := cmd.Target
 	switch toInt(reply[0]) {
 	case -1:
 		return model.Sent{}, errKeyReused
@@ -40,7 +51,7 @@ func (s *Store) Send(ctx context.Context, cmd model.Command, idem model.Idempote
 	case -3:
 		return model.Sent{}, model.Errorf(model.ErrorConflict, "the %s takes no %q in its present state", ref.Kind, cmd.Name)
 	}
-	out := model.Sent{
+	out = model.Sent{
 		Repeat: toInt(reply[0]) == 0 || toString(reply[1]) != "",
 		Answer: decodeAnswer(toString(reply[1])), Wake: s.toRefs(ref.Namespace, reply[4:]),
 	}

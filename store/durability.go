@@ -90,45 +90,59 @@ func (s *Store) write(ctx context.Context, op string, script *redis.Script, keys
 	return reply, nil
 }
 
-// runAndSync runs a script and waits, on one connection: WAIT and WAITAOF speak of their own connection's last write. The
-// extra SET makes sure that there is one, also when the script finds its work done and writes nothing.
+// runAndSync runs a script and waits, on one connection. synced is why the write has not reached the level.
 func runAndSync(
 	ctx context.Context, node *redis.Client, level Durability, script *redis.Script, keys []string, args []any,
 ) (reply []any, synced, err error) {
-	timeout := level.Timeout
-	if timeout == 0 {
-		timeout = time.Second
-	}
-	var run, wait *redis.Cmd
+	var run *redis.Cmd
+	var reached func() error
 	_, execErr := node.Pipelined(ctx, func(p redis.Pipeliner) error {
 		run = script.EvalSha(ctx, p, keys, args...)
-		p.Set(ctx, hashTagOf(keys[0])+"barrier", 1, time.Minute)
-		if level.Replicas > 0 {
-			wait = p.Do(ctx, "WAIT", level.Replicas, timeout.Milliseconds())
-		} else {
-			wait = p.Do(ctx, "WAITAOF", 1, 0, timeout.Milliseconds())
-		}
+		reached = level.barrier(ctx, p, keys[0])
 		return nil
 	})
-	if err := run.Err(); err != nil {
-		return nil, nil, err
-	}
 	if reply, err = run.Slice(); err != nil {
 		return nil, nil, err
 	}
-	if err := wait.Err(); err != nil {
+	if err := reached(); err != nil {
 		return reply, errors.Join(err, execErr), nil
 	}
-	var reached int64
-	if level.Replicas > 0 {
-		reached, _ = wait.Int64()
-	} else if counts, _ := wait.Int64Slice(); len(counts) > 0 {
-		reached = counts[0]
-	}
-	if want := int64(max(1, level.Replicas)); reached < want {
-		return reply, fmt.Errorf("%d of %d acknowledged", reached, want), nil
-	}
 	return reply, nil, nil
+}
+
+// barrier adds to a pipeline what waits for its writes. The returned function tells afterwards whether they have reached the level.
+func (d Durability) barrier(ctx context.Context, p redis.Pipeliner, key string) (reached func() error) {
+	if d == Memory {
+		return func() error { return nil }
+	}
+	timeout := d.Timeout
+	if timeout == 0 {
+		timeout = time.Second
+	}
+	// WAIT and WAITAOF speak of their own connection's last write. This one makes sure that there is one, also when a script finds
+	// its work done and writes nothing.
+	p.Set(ctx, hashTagOf(key)+"barrier", 1, time.Minute)
+	var wait *redis.Cmd
+	if d.Replicas > 0 {
+		wait = p.Do(ctx, "WAIT", d.Replicas, timeout.Milliseconds())
+	} else {
+		wait = p.Do(ctx, "WAITAOF", 1, 0, timeout.Milliseconds())
+	}
+	return func() error {
+		if err := wait.Err(); err != nil {
+			return err
+		}
+		var got int64
+		if d.Replicas > 0 {
+			got, _ = wait.Int64()
+		} else if counts, _ := wait.Int64Slice(); len(counts) > 0 {
+			got = counts[0]
+		}
+		if want := int64(max(1, d.Replicas)); got < want {
+			return fmt.Errorf("%d of %d acknowledged", got, want)
+		}
+		return nil
+	}
 }
 
 // hashTagOf returns the key's prefix up to and with its hash tag.

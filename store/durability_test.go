@@ -44,7 +44,10 @@ func writes(e *env, id string) map[string]error {
 	_, _, _, putErr := e.PutBlueprint(e.ctx, &model.Blueprint{Namespace: e.ns, Name: "b-" + id, Kind: "pool", Type: "host"}) //nolint:dogsled // only the error matters here
 	_, createErr := e.CreateLease(e.ctx, e.ns, id, model.NewLease{Type: "host"}, model.Idempotency{Key: id, Fingerprint: "f"})
 	_, sendErr := e.Send(e.ctx, command(e.leaseRef("l0"), "c-"+id, model.CommandExtend), model.Idempotency{Key: "send-" + id, Fingerprint: "f"})
-	return map[string]error{"PutBlueprint": putErr, "CreateLease": createErr, "Send": sendErr}
+	_, batchErr := e.SendAll(e.ctx, []model.Command{
+		command(e.leaseRef("l0"), "d-"+id, model.CommandExtend), command(e.leaseRef("l0"), "e-"+id, model.CommandExtend),
+	})
+	return map[string]error{"PutBlueprint": putErr, "CreateLease": createErr, "Send": sendErr, "SendAll": batchErr}
 }
 
 func TestDurabilityMemory(t *testing.T) {
@@ -265,9 +268,17 @@ func calls(e *env, lease, resource *Claim) map[string]func(ctx context.Context) 
 		"Send": func(ctx context.Context) error {
 			return one(e.Send(ctx, command(lease.Ref, "c9", model.CommandRelease), idem))
 		},
-		"Slots":    func(ctx context.Context) error { return one(e.Slots(ctx, lease.Ref)) },
-		"Snapshot": func(ctx context.Context) error { return one(e.Snapshot(ctx, lease, []*model.Blueprint{b}, 0)) },
-		"Touch":    func(ctx context.Context) error { return e.Touch(ctx, lease) },
+		"SendAll": func(ctx context.Context) error {
+			return errOf(e.SendAll(ctx, []model.Command{command(lease.Ref, "c8", model.CommandRelease)}))
+		},
+		"Plan": func(ctx context.Context) error {
+			_, _, err := e.Plan(ctx, e.ns, model.Idempotency{Key: "p", Fingerprint: "f"}, []byte("{}"))
+			return err
+		},
+		"LeasesByID": func(ctx context.Context) error { return errOf(e.LeasesByID(ctx, e.ns, []string{"l1"})) },
+		"Slots":      func(ctx context.Context) error { return one(e.Slots(ctx, lease.Ref)) },
+		"Snapshot":   func(ctx context.Context) error { return one(e.Snapshot(ctx, lease, []*model.Blueprint{b}, 0)) },
+		"Touch":      func(ctx context.Context) error { return e.Touch(ctx, lease) },
 		"PutSubscription": func(ctx context.Context) error {
 			_, _, err := e.PutSubscription(ctx, &model.Subscription{Namespace: e.ns, Name: "s", Secret: "s"})
 			return err
@@ -289,6 +300,10 @@ func calls(e *env, lease, resource *Claim) map[string]func(ctx context.Context) 
 		"EventDead":        func(ctx context.Context) error { return e.EventDead(ctx, claim, &model.Event{}, 1, "") },
 		"DeadLetterSent":   func(ctx context.Context) error { return e.DeadLetterSent(ctx, claim, &model.DeadLetter{}) },
 		"DeadLetterFailed": func(ctx context.Context) error { return e.DeadLetterFailed(ctx, claim, &model.DeadLetter{}, "") },
+		"Checkup":          func(ctx context.Context) error { return errOf(e.Checkup(ctx, e.ns)) },
+		"CheckServers":     func(ctx context.Context) error { return errOf(e.CheckServers(ctx)) },
+		"Overdue":          func(ctx context.Context) error { _, _, err := e.Overdue(ctx, e.ns, 0, 1); return err },
+		"Rewake":           func(ctx context.Context) error { return errOf(e.Rewake(ctx, lease.Ref)) },
 		"Verify":           func(ctx context.Context) error { return one(e.Verify(ctx, e.ns)) },
 	}
 }

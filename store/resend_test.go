@@ -28,7 +28,7 @@ var scripts = map[string]*redis.Script{
 	"admit": admitScript, "apply_blueprint": applyBlueprintScript, "tell_resources": tellResourcesScript, "authorize": authorizeScript,
 	"put_subscription": putSubscriptionScript, "delete_subscription": deleteSubscriptionScript, "claim_subscription": claimSubscriptionScript,
 	"step_subscription": stepSubscriptionScript, "retry_dead_letters": retryDeadLettersScript,
-	"set_data": setDataScript, "collect": collectScript,
+	"set_data": setDataScript, "collect": collectScript, "plan": planScript, "rewake": rewakeScript,
 }
 
 // resender sends every script twice, as go-redis does when a reply is lost, and hands on the second reply. The second run must
@@ -192,6 +192,10 @@ func TestResentScripts(t *testing.T) {
 		}
 	}
 	e.must(errOf(e.SaveAnswer(e.ctx, e.ns, "k", model.Answer{Status: 202})))
+	e.must(e.rdb.ZRem(e.ctx, wakeKey(e.ns), e.leaseRef("l0").Member()).Err())
+	e.must(errOf(e.Rewake(e.ctx, e.leaseRef("l0"))))
+	_, _, err := e.Plan(e.ctx, e.ns, model.Idempotency{Key: "batch", Fingerprint: "f"}, []byte("{}"))
+	e.must(err)
 	l0, l1, r0 := e.leaseRef("l0"), e.leaseRef("l1"), e.resourceRef("r0")
 	for i := range 3 {
 		_, err := e.Busy(e.ctx, l0, fmt.Sprint(i), time.Second)
@@ -199,7 +203,7 @@ func TestResentScripts(t *testing.T) {
 	}
 	c := e.claim(l0)
 	e.must(e.Touch(e.ctx, c))
-	_, err := e.Snapshot(e.ctx, c, []*model.Blueprint{b}, 0)
+	_, err = e.Snapshot(e.ctx, c, []*model.Blueprint{b}, 0)
 	e.must(err)
 	_, err = e.CreateResource(e.ctx, c, NewResource{
 		ID: "r0", Name: "r0", Blueprint: e.blueprint(bp), Capacity: 2, Attributes: full.Attributes, Slots: []string{"s0"},

@@ -57,6 +57,10 @@ var (
 	setDataSource string
 	//go:embed lua/save_answer.lua
 	saveAnswerSource string
+	//go:embed lua/plan.lua
+	planSource string
+	//go:embed lua/rewake.lua
+	rewakeSource string
 	//go:embed lua/snapshot.lua
 	snapshotSource string
 	//go:embed lua/put_subscription.lua
@@ -90,6 +94,8 @@ var (
 	admitScript              = script(admitSource)
 	authorizeScript          = script(authorizeSource)
 	saveAnswerScript         = script(saveAnswerSource)
+	planScript               = script(planSource)
+	rewakeScript             = script(rewakeSource)
 	snapshotScript           = script(snapshotSource)
 	putSubscriptionScript    = script(putSubscriptionSource)
 	deleteSubscriptionScript = script(deleteSubscriptionSource)

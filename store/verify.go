@@ -14,7 +14,15 @@ import (
 // breach. It reads key by key: on a live system an object may move between two reads, so a breach counts only when it is
 // there twice. It looks at every object: it is for tests and for people, not for a path that is often taken.
 func (s *Store) Verify(ctx context.Context, ns string) ([]string, error) {
-	v := &verifier{ns: ns, status: map[string]string{}, slots: map[string][]string{}, sets: map[string]bool{}}
+	v, err := s.verify(ctx, ns)
+	if err != nil {
+		return nil, err
+	}
+	return v.problems, nil
+}
+
+func (s *Store) verify(ctx context.Context, ns string) (*verifier, error) {
+	v := &verifier{ns: ns, status: map[string]string{}, slots: map[string][]string{}, sets: map[string]bool{}, unknown: map[model.Ref]string{}}
 	var err error
 	read := func(members map[string]float64, e error) map[string]float64 {
 		if err == nil {
@@ -52,7 +60,7 @@ func (s *Store) Verify(ctx context.Context, ns string) ([]string, error) {
 		return nil, err
 	}
 	slices.Sort(v.problems)
-	return v.problems, nil
+	return v, nil
 }
 
 type verifier struct {
@@ -69,6 +77,10 @@ type verifier struct {
 	sets map[string]bool
 	// onDestroyed are the leases that have a place on a destroyed resource: its grace has elapsed while they cleaned up.
 	onDestroyed []string
+	// unwoken owe an update and are not in wake.
+	unwoken []model.Ref
+	// unknown are the objects of an unknown schema version, by that.
+	unknown map[model.Ref]string
 }
 
 func (v *verifier) breachf(format string, args ...any) {
@@ -103,6 +115,9 @@ func (s *Store) verifyObject(ctx context.Context, v *verifier, ref model.Ref) er
 		return nil
 	}
 	v.status[name] = f["status"]
+	if checkSchema(f) != nil {
+		v.unknown[ref] = f["schema"]
+	}
 	v.verifyCommands(name, f, waiting.Val(), history.Val(), records.Val())
 	_, inWake := v.wake[name]
 	destroyed := f["status"] == string(model.LeaseDestroyed)
@@ -121,6 +136,7 @@ func (s *Store) verifyObject(ctx context.Context, v *verifier, ref model.Ref) er
 	owes := len(waiting.Val()) > 0 || f["woken"] == "1" || f["status"] == "released" || f["status"] == "broken" ||
 		f["status"] == "acquired" || f["status"] == "pending" || parseMillis(f["until"]).Unix() > 0 && f["until"] != "0"
 	if owes && !inWake {
+		v.unwoken = append(v.unwoken, ref)
 		v.breachf("%s owes an update (status %s, %d commands, woken %q, until %q) and is not in wake",
 			name, f["status"], len(waiting.Val()), f["woken"], f["until"])
 	}

@@ -114,8 +114,10 @@ func (s *session) apply(ctx context.Context, bp *model.Blueprint, dry bool) (wir
 		}
 		return would, cell{"would be changed", yellow}, nil
 	}
+	whole := wire.FromBlueprint(bp)
 	stored, created, err := c.PutBlueprint(ctx, bp.Name, wire.NewBlueprint{
-		Kind: bp.Kind, Type: bp.Type, Limit: bp.Limit, Enabled: &bp.Enabled, Config: bp.Config,
+		Kind: bp.Kind, Type: bp.Type, Limit: bp.Limit, MinIdle: bp.MinIdle, MaxIdleAge: whole.MaxIdleAge, Quota: bp.Quota,
+		Authorize: bp.Authorize, Enabled: &bp.Enabled, Config: bp.Config,
 	})
 	if created {
 		return stored, cell{"created", green}, err
@@ -125,8 +127,16 @@ func (s *session) apply(ctx context.Context, bp *model.Blueprint, dry bool) (wir
 
 // sameBlueprint reports whether a declaration would change nothing.
 func sameBlueprint(stored wire.Blueprint, bp *model.Blueprint) bool {
-	return stored.Kind == bp.Kind && stored.Type == bp.Type && stored.Limit == bp.Limit && stored.Enabled == bp.Enabled &&
-		sameJSON(stored.Config, bp.Config)
+	declared := wire.FromBlueprint(bp)
+	if !sameJSON(stored.Config, declared.Config) {
+		return false
+	}
+	// The rest as a whole, so that no field is forgotten.
+	declared.Rev, declared.CreatedAt, declared.UpdatedAt = stored.Rev, stored.CreatedAt, stored.UpdatedAt
+	stored.Config, declared.Config = nil, nil
+	a, errA := json.Marshal(stored)
+	b, errB := json.Marshal(declared)
+	return errA == nil && errB == nil && bytes.Equal(a, b)
 }
 
 // sameJSON compares values, not how they are written. Numbers are compared as written, so that none is rounded.

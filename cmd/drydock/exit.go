@@ -81,7 +81,7 @@ func exitCode(err error, begun bool) int {
 	if i, ok := errors.AsType[interrupted](err); ok {
 		return i.code()
 	}
-	refusals := []error{errRefused, client.ErrConflict, client.ErrForbidden, client.ErrUnauthorized, client.ErrUnsatisfiable}
+	refusals := []error{errRefused, client.ErrConflict, client.ErrPrecondition, client.ErrForbidden, client.ErrUnauthorized, client.ErrUnsatisfiable}
 	switch kind := model.KindOf(err); {
 	case errors.Is(err, client.ErrLost):
 		return exitLost

@@ -19,7 +19,7 @@ func leaseCommand(o *clientOptions) *cli.Command {
 	return &cli.Command{
 		Name: "lease", Usage: "queue, watch and give back leases",
 		Commands: []*cli.Command{
-			leaseCreate(o), leaseGet(o), leaseList(o), leaseWatch(o), leaseExtend(o), sendVerb(o, model.KindLease, model.CommandRelease, "give a lease back"),
+			leaseCreate(o), leaseGet(o), leaseList(o), leaseWatch(o), leaseExtend(o), leaseRelease(o), dataCommand(o, model.KindLease),
 		},
 	}
 }

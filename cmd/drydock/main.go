@@ -59,7 +59,7 @@ func explain(err error) string {
 // root is the command line. It sets begun when a command begins.
 func root(begun *bool) *cli.Command {
 	var o clientOptions
-	servers := []*cli.Command{devCommand(), apiCommand(), workerCommand(), tokenCommand(), healthcheckCommand()}
+	servers := []*cli.Command{devCommand(), apiCommand(), workerCommand(), tokenCommand(), healthcheckCommand(), doctorCommand()}
 	for _, c := range servers {
 		c.Category = "Servers"
 		c.Before = o.refuse
@@ -67,6 +67,7 @@ func root(begun *bool) *cli.Command {
 	}
 	clients := []*cli.Command{
 		runCommand(&o), leaseCommand(&o), resourceCommand(&o), blueprintCommand(&o), commandCommand(&o), logCommand(&o), topCommand(&o),
+		authorizationCommand(&o), subscriptionCommand(&o), eventsCommand(&o),
 	}
 	for _, c := range clients {
 		c.Category = "Client"

@@ -27,6 +27,7 @@ func resourceCommand(o *clientOptions) *cli.Command {
 			verb(model.CommandUnpause, "let a resource take leases again"),
 			verb(model.CommandUpdate, "make the blueprint read a resource again"),
 			extendVerb(o, model.KindResource),
+			dataCommand(o, model.KindResource),
 		},
 	}
 }

@@ -44,26 +44,22 @@ func seedCommand(o *clientOptions, kind model.Kind, name model.CommandName, abou
 			case shows:
 				return s.showLive(ctx, ids)
 			}
+			if kind == model.KindLease {
+				return s.releaseMany(ctx, wire.ReleaseLeases{IDs: ids, All: all, Reason: f.reason}, f.wait)
+			}
 			if all {
 				var err error
-				if ids, err = s.targets(ctx, kind, name); err != nil {
+				if ids, err = s.resourceIDs(ctx, name); err != nil {
 					return err
 				}
 			}
-			return s.sendAll(ctx, kind, ids, wire.NewCommand{Command: string(name), Reason: f.reason}, f.wait, all)
+			return s.sendAll(ctx, ids, wire.NewCommand{Command: string(name), Reason: f.reason}, f.wait, all)
 		}),
 	}
 }
 
-// targets are the ids of all objects of a kind that take a command.
-func (s *session) targets(ctx context.Context, kind model.Kind, name model.CommandName) (ids []string, err error) {
-	if kind == model.KindLease {
-		leases, err := s.liveLeases(ctx)
-		for _, l := range leases {
-			ids = append(ids, l.ID)
-		}
-		return ids, err
-	}
+// resourceIDs are the ids of all resources that take a command.
+func (s *session) resourceIDs(ctx context.Context, name model.CommandName) (ids []string, err error) {
 	for _, state := range model.ResourceStates() {
 		// Only an active resource can be read again.
 		if !state.Commandable() || name == model.CommandUpdate && state != model.ResourceActive {
@@ -95,11 +91,12 @@ func (s *session) liveLeases(ctx context.Context) (leases []wire.Lease, err erro
 	return leases, nil
 }
 
-// sendAll sends a command to each of these objects. One that fails does not spare the others. Of all objects, some may have gone
+// sendAll sends a command to each of these resources. One that fails does not spare the others. Of all resources, some may have gone
 // between the list and the command, which is no failure.
-func (s *session) sendAll(ctx context.Context, kind model.Kind, ids []string, cmd wire.NewCommand, wait, all bool) error {
+func (s *session) sendAll(ctx context.Context, ids []string, cmd wire.NewCommand, wait, all bool) error {
 	var answers []sent
 	var failed []error
+	const kind = model.KindResource
 	fail := func(id string, err error) { failed = append(failed, fmt.Errorf("%s %s: %w", kind, id, err)) }
 	for _, id := range ids {
 		answer, err := s.send(ctx, kind, id, cmd)

@@ -1,0 +1,48 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+
+	"drydock/api/wire"
+	"drydock/model"
+)
+
+// GetData reads the notes on a lease or a resource; their Data is nil when there are none.
+func (c *Client) GetData(ctx context.Context, kind model.Kind, id string) (data wire.Data, err error) {
+	err = c.get(ctx, nil, &data, of(kind, id, "data")...)
+	return withoutNull(data), err
+}
+
+// SetData writes the notes on a lease or a resource, or removes them when value is nil. The zero condition holds always; one that
+// does not hold is [ErrPrecondition], and nothing was written: read again, and decide anew. Notes on what is destroyed stay as they
+// are: [ErrConflict].
+//
+// A write whose reply was lost is not sent again. Its outcome is unknown; with a condition on Rev it is safe to repeat, and
+// [ErrPrecondition] then may be due to the first one.
+func (c *Client) SetData(
+	ctx context.Context, kind model.Kind, id string, value json.RawMessage, cond model.DataCondition,
+) (data wire.Data, err error) {
+	header := map[string]string{}
+	switch {
+	case cond.Rev != nil:
+		header[wire.HeaderIfMatch] = wire.ETag(*cond.Rev)
+	case cond.Some:
+		header[wire.HeaderIfMatch] = "*"
+	case cond.None:
+		header[wire.HeaderIfNoneMatch] = "*"
+	}
+	_, err = c.do(ctx, call{
+		method: http.MethodPut, path: of(kind, id, "data"), body: wire.NewData{Data: value}, header: header,
+	}, &data)
+	return withoutNull(data), err
+}
+
+// withoutNull makes "no data" nil, however it was written.
+func withoutNull(d wire.Data) wire.Data {
+	if string(d.Data) == "null" {
+		d.Data = nil
+	}
+	return d
+}
