@@ -27,11 +27,11 @@ func TestPutBlueprintStoresWhatWasDeclaredAndWakes(t *testing.T) {
 			model.Blueprint{Enabled: true, Config: json.RawMessage("{}")},
 		},
 		{
-			"everything", `{"kind": "pool", "type": "host", "limit": 4, "enabled": false, "config": {"hosts": [{"name": "h1"}]}}`, false, http.StatusOK, "",
-			model.Blueprint{Limit: 4, Enabled: off, Config: json.RawMessage(`{"hosts": [{"name": "h1"}]}`)},
+			"everything", `{"kind": "pool", "type": "host", "limit": 4, "on": {"type": "rack", "attributes": {"row": "1"}, "blueprints": ["hall"]}, "enabled": false, "config": {"hosts": [{"name": "h1"}]}}`, false, http.StatusOK, "",
+			model.Blueprint{Limit: 4, On: &model.SubLease{Type: "rack", Attributes: map[string]string{"row": "1"}, Blueprints: []string{"hall"}}, Enabled: off, Config: json.RawMessage(`{"hosts": [{"name": "h1"}]}`)},
 		},
 		{
-			"nulls", `{"kind": "pool", "type": "host", "limit": null, "enabled": null, "config": null}`, false, http.StatusOK, "",
+			"nulls", `{"kind": "pool", "type": "host", "limit": null, "on": null, "enabled": null, "config": null}`, false, http.StatusOK, "",
 			model.Blueprint{Enabled: true, Config: json.RawMessage("{}")},
 		},
 	}

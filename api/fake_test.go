@@ -336,7 +336,7 @@ func (a *testAPI) doReader(method, path string, body io.Reader, headers ...strin
 // lab is a blueprint of type host.
 func lab() *model.Blueprint {
 	return &model.Blueprint{
-		Namespace: "default", Name: "lab", Kind: "pool", Type: "host", Limit: 3, Enabled: true,
+		Namespace: "default", Name: "lab", Kind: "pool", Type: "host", Limit: 3, Enabled: true, On: &model.SubLease{Type: "rack"},
 		Config: json.RawMessage(`{"leases_per_host":1}`), Rev: 2, CreatedAt: testNow, UpdatedAt: testNow.Add(time.Hour),
 	}
 }
@@ -356,7 +356,7 @@ func activeLease(namespace string) *model.Lease {
 		Ref: model.LeaseRef(namespace, leaseID), Type: "host", Status: model.LeaseActive, Releasing: true,
 		Resource: resourceID, Blueprint: "lab", Owner: "<ada> & co", Attributes: map[string]string{"os": "linux"},
 		Blueprints: []string{"lab"}, Priority: 5, Until: testNow.Add(time.Hour), Fence: 7, Data: json.RawMessage(`{"n": 1}`),
-		CreatedAt: testNow, AcquiredAt: testNow.Add(time.Second), ActivatedAt: testNow.Add(2 * time.Second), UpdatedAt: testNow.Add(3 * time.Second),
+		Work: model.LeaseWork{ForResource: resourceID}, CreatedAt: testNow, AcquiredAt: testNow.Add(time.Second), ActivatedAt: testNow.Add(2 * time.Second), UpdatedAt: testNow.Add(3 * time.Second),
 	}
 }
 
@@ -364,6 +364,7 @@ func activeResource(namespace string) *model.Resource {
 	return &model.Resource{
 		Ref: model.ResourceRef(namespace, resourceID), Name: "h1", Type: "host", Status: model.ResourceActive, Blueprint: "lab",
 		Attributes: map[string]string{"os": "linux"}, Capacity: 2, Leases: []string{leaseID}, Fence: 3,
+		Work:      model.ResourceWork{SubLease: leaseID},
 		CreatedAt: testNow, ActivatedAt: testNow, UpdatedAt: testNow,
 	}
 }

@@ -154,7 +154,7 @@ func TestOpenAPISchemasHaveTheFieldsOfTheTypes(t *testing.T) {
 		wire.Lease{}, wire.Waiting{}, wire.Resource{}, wire.Command{}, wire.Origin{}, wire.LeaseSent{}, wire.ResourceSent{},
 		wire.LogEntry{}, wire.Slot{}, wire.Blueprint{}, wire.Problem{},
 	}
-	requests := []any{wire.NewLease{}, wire.Release{}, wire.NewCommand{}, wire.NewBlueprint{}}
+	requests := []any{wire.NewLease{}, wire.Release{}, wire.NewCommand{}, wire.NewBlueprint{}, wire.SubLease{}}
 	for i, v := range slices.Concat(answers, requests) {
 		typ := reflect.TypeOf(v)
 		var fields []string

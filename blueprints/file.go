@@ -23,6 +23,7 @@ type declaration struct {
 	Kind      string          `json:"kind"`
 	Type      string          `json:"type"`
 	Limit     int             `json:"limit"`
+	On        *model.SubLease `json:"on"`
 	Enabled   *bool           `json:"enabled"`
 	Config    json.RawMessage `json:"config"`
 }
@@ -54,6 +55,7 @@ func ReadFile(name string, r *Registry) ([]*model.Blueprint, error) {
 //	    kind: pool
 //	    type: host
 //	    limit: 0          # default: 0, no limit
+//	    on: {type: rack}  # default: null, its resources stand on nothing
 //	    enabled: true     # default: true
 //	    config:
 //	      hosts: [{name: h1}]
@@ -92,7 +94,7 @@ func Parse(name string, data []byte, r *Registry) ([]*model.Blueprint, error) {
 
 func parseDeclaration(entry json.RawMessage, r *Registry) (*model.Blueprint, error) {
 	var d declaration
-	if err := DecodeStrict("", entry, &d); err != nil {
+	if err := DecodeStrict("", unquotedOn(entry), &d); err != nil {
 		return nil, err
 	}
 	bp := &model.Blueprint{
@@ -101,6 +103,7 @@ func parseDeclaration(entry json.RawMessage, r *Registry) (*model.Blueprint, err
 		Kind:      d.Kind,
 		Type:      d.Type,
 		Limit:     d.Limit,
+		On:        d.On,
 		Enabled:   d.Enabled == nil || *d.Enabled,
 		Config:    d.Config,
 	}
@@ -108,6 +111,21 @@ func parseDeclaration(entry json.RawMessage, r *Registry) (*model.Blueprint, err
 		return nil, err
 	}
 	return bp, r.Check(bp)
+}
+
+// unquotedOn gives the field "on" its name back: YAML 1.1 takes an unquoted on for true, and then the field is named "true".
+func unquotedOn(entry json.RawMessage) json.RawMessage {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(entry, &fields) != nil || fields["true"] == nil || fields["on"] != nil {
+		return entry
+	}
+	fields["on"] = fields["true"]
+	delete(fields, "true")
+	renamed, err := json.Marshal(fields)
+	if err != nil {
+		return entry
+	}
+	return renamed
 }
 
 // entryName says which entry of the list is meant: by its place, and by its name when it has one.

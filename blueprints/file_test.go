@@ -21,7 +21,7 @@ func TestParseReadsYAMLAndJSONAlike(t *testing.T) {
 	t.Parallel()
 	want := []*model.Blueprint{
 		{Namespace: "default", Name: "lab", Kind: "pool", Type: "host", Enabled: true, Config: []byte(`{"hosts":[{"name":"h1"}]}`)},
-		{Namespace: "ci", Name: "lab", Kind: "pool", Type: "host", Limit: 3, Config: []byte(`{"hosts":[]}`)},
+		{Namespace: "ci", Name: "lab", Kind: "pool", Type: "host", Limit: 3, On: &model.SubLease{Type: "rack"}, Config: []byte(`{"hosts":[]}`)},
 	}
 	for name, text := range map[string]string{
 		"yaml": `
@@ -33,15 +33,15 @@ blueprints:
     config:
       hosts:
         - name: h1
-  - {name: lab, namespace: ci, kind: pool, type: host, limit: 3, enabled: false, config: {hosts: []}}
+  - {name: lab, namespace: ci, kind: pool, type: host, limit: 3, on: {type: rack}, enabled: false, config: {hosts: []}}
 `,
 		"json": `{"blueprints": [
 			{"name": "lab", "kind": "pool", "type": "host", "config": {"hosts": [{"name": "h1"}]}},
-			{"name": "lab", "namespace": "ci", "kind": "pool", "type": "host", "limit": 3, "enabled": false, "config": {"hosts": []}}
+			{"name": "lab", "namespace": "ci", "kind": "pool", "type": "host", "limit": 3, "on": {"type": "rack"}, "enabled": false, "config": {"hosts": []}}
 		]}`,
 		"byte order mark": "\ufeff" + `{"blueprints": [
 			{"name": "lab", "kind": "pool", "type": "host", "config": {"hosts": [{"name": "h1"}]}},
-			{"name": "lab", "namespace": "ci", "kind": "pool", "type": "host", "limit": 3, "enabled": false, "config": {"hosts": []}}
+			{"name": "lab", "namespace": "ci", "kind": "pool", "type": "host", "limit": 3, "on": {"type": "rack"}, "enabled": false, "config": {"hosts": []}}
 		]}`,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -87,6 +87,22 @@ func TestParseNamesFileEntryAndField(t *testing.T) {
 		"negative limit": {
 			"blueprints: [{name: a, kind: pool, type: host, limit: -1, config: {hosts: []}}]",
 			`lab.yaml: blueprints[0] "a": limit: must be`,
+		},
+		"what it stands on": {
+			"blueprints: [{name: a, kind: pool, type: host, on: {type: 'a b'}, config: {hosts: []}}]",
+			`lab.yaml: blueprints[0] "a": on.type: must be`,
+		},
+		"it stands on itself": {
+			"blueprints: [{name: a, kind: pool, type: host, 'on': {type: host}, config: {hosts: []}}]",
+			`lab.yaml: blueprints[0] "a": on.type: must not be the blueprint's own type`,
+		},
+		"it stands on two things": {
+			"blueprints: [{name: a, kind: pool, type: host, on: {type: rack}, 'on': {type: row}, config: {hosts: []}}]",
+			`lab.yaml: blueprints[0] "a": true: unknown field`,
+		},
+		"unknown field of what it stands on": {
+			"blueprints: [{name: a, kind: pool, type: host, 'on': {type: rack, owner: me}, config: {hosts: []}}]",
+			`lab.yaml: blueprints[0] "a": on.owner: unknown field`,
 		},
 		"twice": {
 			"blueprints: [{name: a, kind: pool, type: host, config: {hosts: []}}, {name: a, namespace: default, kind: pool, type: host, config: {hosts: []}}]",

@@ -13,6 +13,7 @@ type Blueprint struct {
 	Kind      string          `json:"kind"`
 	Type      string          `json:"type"`
 	Limit     int             `json:"limit"`
+	On        *SubLease       `json:"on"`
 	Enabled   bool            `json:"enabled"`
 	Config    json.RawMessage `json:"config"`
 	Rev       int64           `json:"rev"`
@@ -28,6 +29,7 @@ func FromBlueprint(b *model.Blueprint) Blueprint {
 		Kind:      b.Kind,
 		Type:      b.Type,
 		Limit:     b.Limit,
+		On:        fromSubLease(b.On),
 		Enabled:   b.Enabled,
 		Config:    orNil(b.Config),
 		Rev:       b.Rev,
@@ -42,6 +44,8 @@ type NewBlueprint struct {
 	Type string `json:"type"`
 	// Limit is how many resources may exist at once; 0 or left out = no limit.
 	Limit int `json:"limit,omitempty"`
+	// On is what each of its resources stands on; left out = nothing.
+	On *SubLease `json:"on,omitempty"`
 	// Enabled is true when left out.
 	Enabled *bool           `json:"enabled,omitempty"`
 	Config  json.RawMessage `json:"config,omitempty"`
@@ -59,6 +63,7 @@ func (b NewBlueprint) Model(namespace, name string) *model.Blueprint {
 		Kind:      b.Kind,
 		Type:      b.Type,
 		Limit:     b.Limit,
+		On:        b.On.model(),
 		Enabled:   b.Enabled == nil || *b.Enabled,
 		Config:    config,
 	}
