@@ -546,6 +546,9 @@ func aCopyAtWhichAnEarlierRunIsStillAtWorkYields(t *testing.T, newWorld makeWorl
 	url, _ := repository(t)
 	w := newWorld(t, url)
 	w.must(w.activate())
+	if _, err := exec.LookPath("flock"); err != nil && w.host != nil {
+		return // as the documentation says of such hosts
+	}
 	// As a git would whose worker was killed.
 	f, err := os.Open(filepath.Join(filepath.Dir(w.path), "."+filepath.Base(w.path)+".lock"))
 	w.must(err)
