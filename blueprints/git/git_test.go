@@ -423,6 +423,38 @@ func nothingOfTheLastHolderIsLeft(t *testing.T, newWorld makeWorld) {
 	run(t, w.path, "fsck", "--strict")
 }
 
+// TestWhatTheLastHolderLeftInGitGoes: also when git would work all the same, so that nothing makes it begin anew.
+func TestWhatTheLastHolderLeftInGitGoes(t *testing.T) {
+	t.Parallel()
+	onBoth(t, whatTheLastHolderLeftInGitGoes)
+}
+
+func whatTheLastHolderLeftInGitGoes(t *testing.T, newWorld makeWorld) {
+	url, _ := repository(t)
+	other, _ := repository(t)
+	w := newWorld(t, url)
+	w.must(w.activate())
+	left := map[string]string{
+		"hooks/post-checkout": "#!/bin/sh\n", "info/exclude": "*\n", "info/attributes": "* -text\n", "evil": "x",
+		"objects/info/alternates": filepath.Join(other, ".git", "objects") + "\n", "refs/heads/mine": run(t, w.path, "rev-parse", "HEAD") + "\n",
+		"config.worktree": "", "modules/sub/config": "",
+	}
+	for name, text := range left {
+		write(t, filepath.Join(w.path, ".git", name), text)
+	}
+	kept := filepath.Join(w.path, ".git", "objects", "kept")
+	write(t, kept, "x")
+	w.must(w.lease("commit", run(t, w.path, "rev-parse", "HEAD")))
+	for name := range left {
+		if _, err := os.Lstat(filepath.Join(w.path, ".git", name)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf(".git/%s is still there: %v", name, err)
+		}
+	}
+	if _, err := os.Stat(kept); err != nil {
+		t.Errorf("the objects were not kept: %v", err)
+	}
+}
+
 func TestAnythingInPlaceOfTheRepositoryGoes(t *testing.T) {
 	t.Parallel()
 	onBoth(t, anythingInPlaceOfTheRepositoryGoes)

@@ -110,7 +110,7 @@ func TestSSHSettingsNeedSomethingToStandOn(t *testing.T) {
 
 func TestTheOperatorsRootIsForTheWorkersMachine(t *testing.T) {
 	t.Parallel()
-	if _, err := (git.Kind{Root: "/srv/copies"}).Open(hostBlueprint("/u", "/home/ci", 22)); err != nil {
+	if _, err := (git.Kind{Root: "/srv/copies"}).Open(hostBlueprint("/u", "/opt/copies", 22)); err != nil {
 		t.Errorf("Open = %v", err)
 	}
 }
