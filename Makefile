@@ -30,7 +30,7 @@ dev: ## Run everything in one process, on 127.0.0.1:8080
 ## Test
 
 .PHONY: setup
-setup: ## Find redis-server, or install it, or say how
+setup: ## Find redis-server and sshd, or install them, or say how
 	@scripts/setup.sh
 
 .PHONY: test

@@ -29,9 +29,11 @@ func TestPutBlueprintStoresWhatWasDeclaredAndWakes(t *testing.T) {
 		},
 		{
 			"everything", `{"kind": "pool", "type": "host", "limit": 4, "min_idle": 2, "max_idle_age": "90m", "quota": 3, "authorize": "request",
+				"on": {"type": "rack", "attributes": {"row": "1"}, "blueprints": ["hall"]},
 				"enabled": false, "config": {"hosts": [{"name": "h1"}]}}`, false, http.StatusOK, "",
 			model.Blueprint{
 				Limit: 4, MinIdle: 2, MaxIdleAge: 90 * time.Minute, Quota: 3, Authorize: model.Authorize{Request: true},
+				On:      &model.SubLease{Type: "rack", Attributes: map[string]string{"row": "1"}, Blueprints: []string{"hall"}},
 				Enabled: off, Config: json.RawMessage(`{"hosts": [{"name": "h1"}]}`),
 			},
 		},
@@ -42,7 +44,7 @@ func TestPutBlueprintStoresWhatWasDeclaredAndWakes(t *testing.T) {
 			},
 		},
 		{
-			"nulls", `{"kind": "pool", "type": "host", "limit": null, "min_idle": null, "max_idle_age": null, "quota": null, "authorize": null,
+			"nulls", `{"kind": "pool", "type": "host", "limit": null, "on": null, "min_idle": null, "max_idle_age": null, "quota": null, "authorize": null,
 				"enabled": null, "config": null}`, false, http.StatusOK, "",
 			model.Blueprint{Enabled: true, Config: json.RawMessage("{}")},
 		},

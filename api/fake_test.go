@@ -373,7 +373,7 @@ func (a *testAPI) doReader(method, path string, body io.Reader, headers ...strin
 // lab is a blueprint of type host.
 func lab() *model.Blueprint {
 	return &model.Blueprint{
-		Namespace: "default", Name: "lab", Kind: "pool", Type: "host", Limit: 3, Enabled: true,
+		Namespace: "default", Name: "lab", Kind: "pool", Type: "host", Limit: 3, Enabled: true, On: &model.SubLease{Type: "rack"},
 		MinIdle: 1, MaxIdleAge: 90 * time.Minute, Quota: 2, Authorize: model.Authorize{Only: true, Owners: []string{"ada", "<bob>"}},
 		Config: json.RawMessage(`{"leases_per_host":1}`), Rev: 2, CreatedAt: testNow, UpdatedAt: testNow.Add(time.Hour),
 	}
@@ -393,7 +393,7 @@ func activeLease(namespace string) *model.Lease {
 	return &model.Lease{
 		Ref: model.LeaseRef(namespace, leaseID), Type: "host", Status: model.LeaseActive, Releasing: true,
 		Resource: resourceID, Blueprint: "lab", Owner: "<ada> & co", Attributes: map[string]string{"os": "linux"},
-		Blueprints: []string{"lab"}, Priority: 5, Until: testNow.Add(time.Hour), Fence: 7, Data: json.RawMessage(`{"n": 1}`), DataRev: 4,
+		Blueprints: []string{"lab"}, Priority: 5, Until: testNow.Add(time.Hour), Fence: 7, Data: json.RawMessage(`{"n": 1}`), DataRev: 4, Work: model.LeaseWork{ForResource: resourceID},
 		CreatedAt: testNow, AcquiredAt: testNow.Add(time.Second), ActivatedAt: testNow.Add(2 * time.Second), UpdatedAt: testNow.Add(3 * time.Second),
 	}
 }
@@ -402,6 +402,7 @@ func activeResource(namespace string) *model.Resource {
 	return &model.Resource{
 		Ref: model.ResourceRef(namespace, resourceID), Name: "h1", Type: "host", Status: model.ResourceActive, Blueprint: "lab",
 		Attributes: map[string]string{"os": "linux"}, Capacity: 2, Leases: []string{leaseID}, Fence: 3,
+		Work:      model.ResourceWork{SubLease: leaseID},
 		CreatedAt: testNow, ActivatedAt: testNow, UpdatedAt: testNow,
 	}
 }

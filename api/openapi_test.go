@@ -155,7 +155,7 @@ func TestOpenAPISchemasHaveTheFieldsOfTheTypes(t *testing.T) {
 		wire.LogEntry{}, wire.Slot{}, wire.Blueprint{}, wire.Problem{}, wire.Event{}, wire.EventFilter{}, wire.Subscription{}, wire.DeadLetter{},
 		wire.DeadLettersRetried{}, wire.Data{}, wire.Authorization{}, wire.LeaseRelease{}, wire.ItemError{},
 	}
-	requests := []any{wire.NewLease{}, wire.Release{}, wire.NewCommand{}, wire.NewBlueprint{}, wire.NewSubscription{}, wire.NewAuthorization{}, wire.NewData{},
+	requests := []any{wire.NewLease{}, wire.Release{}, wire.NewCommand{}, wire.NewBlueprint{}, wire.NewSubscription{}, wire.NewAuthorization{}, wire.NewData{}, wire.SubLease{},
 		wire.ReleaseLeases{}, wire.ReleaseFilter{}}
 	for i, v := range slices.Concat(answers, requests) {
 		typ := reflect.TypeOf(v)

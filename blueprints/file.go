@@ -28,6 +28,7 @@ type declaration struct {
 	MaxIdleAge *model.Duration `json:"max_idle_age"`
 	Quota      int             `json:"quota"`
 	Authorize  model.Authorize `json:"authorize"`
+	On         *model.SubLease `json:"on"`
 	Enabled    *bool           `json:"enabled"`
 	Config     json.RawMessage `json:"config"`
 }
@@ -63,6 +64,7 @@ func ReadFile(name string, r *Registry) ([]*model.Blueprint, error) {
 //	    max_idle_age: 2h  # default: null, for ever
 //	    quota: 0          # default: 0, no quota
 //	    authorize: null   # default: null, everybody; or a list of owners; or request
+//	    on: {type: rack}  # default: null, its resources stand on nothing
 //	    enabled: true     # default: true
 //	    config:
 //	      hosts: [{name: h1}]
@@ -106,7 +108,7 @@ func ParseIn(namespace, name string, data []byte, r *Registry) ([]*model.Bluepri
 
 func parseDeclaration(namespace string, entry json.RawMessage, r *Registry) (*model.Blueprint, error) {
 	var d declaration
-	if err := DecodeStrict("", entry, &d); err != nil {
+	if err := DecodeStrict("", unquotedOn(entry), &d); err != nil {
 		return nil, err
 	}
 	bp := &model.Blueprint{
@@ -118,6 +120,7 @@ func parseDeclaration(namespace string, entry json.RawMessage, r *Registry) (*mo
 		MinIdle:   d.MinIdle,
 		Quota:     d.Quota,
 		Authorize: d.Authorize,
+		On:        d.On,
 		Enabled:   d.Enabled == nil || *d.Enabled,
 		Config:    d.Config,
 	}
@@ -132,6 +135,21 @@ func parseDeclaration(namespace string, entry json.RawMessage, r *Registry) (*mo
 		}
 	}
 	return bp, r.Check(bp)
+}
+
+// unquotedOn gives the field "on" its name back: YAML 1.1 takes an unquoted on for true, and then the field is named "true".
+func unquotedOn(entry json.RawMessage) json.RawMessage {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(entry, &fields) != nil || fields["true"] == nil || fields["on"] != nil {
+		return entry
+	}
+	fields["on"] = fields["true"]
+	delete(fields, "true")
+	renamed, err := json.Marshal(fields)
+	if err != nil {
+		return entry
+	}
+	return renamed
 }
 
 // entryName says which entry of the list is meant: by its place, and by its name when it has one.

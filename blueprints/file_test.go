@@ -24,7 +24,7 @@ func TestParseReadsYAMLAndJSONAlike(t *testing.T) {
 		{Namespace: "default", Name: "lab", Kind: "pool", Type: "host", Enabled: true, Config: []byte(`{"hosts":[{"name":"h1"}]}`)},
 		{
 			Namespace: "ci", Name: "lab", Kind: "pool", Type: "host", Limit: 3, MinIdle: 1, MaxIdleAge: 2 * time.Hour, Quota: 2,
-			Authorize: model.Authorize{Only: true, Owners: []string{"ada"}}, Config: []byte(`{"hosts":[]}`),
+			On: &model.SubLease{Type: "rack"}, Authorize: model.Authorize{Only: true, Owners: []string{"ada"}}, Config: []byte(`{"hosts":[]}`),
 		},
 	}
 	for name, text := range map[string]string{
@@ -37,17 +37,17 @@ blueprints:
     config:
       hosts:
         - name: h1
-  - {name: lab, namespace: ci, kind: pool, type: host, limit: 3, min_idle: 1, max_idle_age: 2h, quota: 2, authorize: [ada], enabled: false, config: {hosts: []}}
+  - {name: lab, namespace: ci, kind: pool, type: host, limit: 3, min_idle: 1, max_idle_age: 2h, quota: 2, authorize: [ada], on: {type: rack}, enabled: false, config: {hosts: []}}
 `,
 		"json": `{"blueprints": [
 			{"name": "lab", "kind": "pool", "type": "host", "config": {"hosts": [{"name": "h1"}]}},
 			{"name": "lab", "namespace": "ci", "kind": "pool", "type": "host", "limit": 3, "min_idle": 1, "max_idle_age": "2h",
-				"quota": 2, "authorize": ["ada"], "enabled": false, "config": {"hosts": []}}
+				"quota": 2, "authorize": ["ada"], "on": {"type": "rack"}, "enabled": false, "config": {"hosts": []}}
 		]}`,
 		"byte order mark": "\ufeff" + `{"blueprints": [
 			{"name": "lab", "kind": "pool", "type": "host", "config": {"hosts": [{"name": "h1"}]}},
 			{"name": "lab", "namespace": "ci", "kind": "pool", "type": "host", "limit": 3, "min_idle": 1, "max_idle_age": "2h",
-				"quota": 2, "authorize": ["ada"], "enabled": false, "config": {"hosts": []}}
+				"quota": 2, "authorize": ["ada"], "on": {"type": "rack"}, "enabled": false, "config": {"hosts": []}}
 		]}`,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -113,6 +113,22 @@ func TestParseNamesFileEntryAndField(t *testing.T) {
 		"authorize everybody": {
 			"blueprints: [{name: a, kind: pool, type: host, authorize: everybody, config: {hosts: []}}]",
 			`lab.yaml: blueprints[0] "a": authorize: must be null (everybody), a list of owners, or "request"`,
+		},
+		"what it stands on": {
+			"blueprints: [{name: a, kind: pool, type: host, on: {type: 'a b'}, config: {hosts: []}}]",
+			`lab.yaml: blueprints[0] "a": on.type: must be`,
+		},
+		"it stands on itself": {
+			"blueprints: [{name: a, kind: pool, type: host, 'on': {type: host}, config: {hosts: []}}]",
+			`lab.yaml: blueprints[0] "a": on.type: must not be the blueprint's own type`,
+		},
+		"it stands on two things": {
+			"blueprints: [{name: a, kind: pool, type: host, on: {type: rack}, 'on': {type: row}, config: {hosts: []}}]",
+			`lab.yaml: blueprints[0] "a": true: unknown field`,
+		},
+		"unknown field of what it stands on": {
+			"blueprints: [{name: a, kind: pool, type: host, 'on': {type: rack, owner: me}, config: {hosts: []}}]",
+			`lab.yaml: blueprints[0] "a": on.owner: unknown field`,
 		},
 		"twice": {
 			"blueprints: [{name: a, kind: pool, type: host, config: {hosts: []}}, {name: a, namespace: default, kind: pool, type: host, config: {hosts: []}}]",

@@ -68,6 +68,44 @@ func TestEveryKindHasAnExampleThatItsPageShows(t *testing.T) {
 	}
 }
 
+// TestWhatStandsOnAnotherFindsItInTheSameFile: the example of copies on hosts is whole, and its page shows it.
+func TestWhatStandsOnAnotherFindsItInTheSameFile(t *testing.T) {
+	t.Parallel()
+	const name = "git-on-hosts.yaml"
+	bps := parse(t, name)
+	registry := blueprints.NewRegistry(kinds()...)
+	standing := 0
+	for _, bp := range bps {
+		if bp.On == nil {
+			continue
+		}
+		standing++
+		ask := bp.On.NewLease(bp.Name)
+		found := false
+		for _, other := range bps {
+			ok, _ := registry.CanServe(other, model.Request{Type: ask.Type, Attributes: ask.Attributes})
+			found = found || ok && other.Type == ask.Type
+		}
+		if !found {
+			t.Errorf("%s asks for %+v, which nothing in the file can serve", bp.Name, *bp.On)
+		}
+	}
+	if standing == 0 {
+		t.Error("nothing stands on anything")
+	}
+	example, err := fs.ReadFile(examples.Files, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile(filepath.Join("..", "docs", "blueprints", "composition.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(page), "```yaml\n"+string(example)+"```\n") {
+		t.Errorf("docs/blueprints/composition.md does not show examples/%s as it is", name)
+	}
+}
+
 func TestTheDefaultIsALabOfFourHosts(t *testing.T) {
 	t.Parallel()
 	bps, err := blueprints.Parse(examples.DefaultName, examples.Default(), blueprints.NewRegistry(pool.Kind{}))

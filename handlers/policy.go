@@ -44,10 +44,15 @@ func (p *place) fits(req model.Request) (bool, string) {
 	if !allowed(req, p.bp) {
 		return false, ""
 	}
+	res := p.res
 	if p.offer != nil {
-		return model.Matches(req.Attributes, p.offer.Attributes), ""
+		// What would be made. Only the blueprint knows which attributes of a request are to be compared.
+		res = &model.Resource{
+			Name: p.offer.Name, Type: p.bp.Type, Status: model.ResourceActive, Blueprint: p.bp.Name, Attributes: p.offer.Attributes,
+			Capacity: max(1, p.offer.Capacity), Until: p.offer.Until, Work: model.ResourceWork{Facts: p.offer.Facts},
+		}
 	}
-	return p.bp.behaviour.Fits(p.res, req)
+	return p.bp.behaviour.Fits(res, req)
 }
 
 func allowed(req model.Request, bp *opened) bool {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes sure that the one thing the tests need beside Go is there: a redis-server of at least 6.2 on PATH (asynq's minimum).
+# Makes sure that what the tests need beside Go and git is there: a redis-server of at least 6.2 on PATH (asynq's minimum), ssh and sshd.
 # Installs it where a package manager can; otherwise says how, and fails. The tests start private servers of their own.
 set -euo pipefail
 
@@ -22,17 +22,22 @@ check_version() {
   fi
 }
 
+# apt_install installs Debian packages.
+apt_install() {
+  local as_root=()
+  if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null || fail "$* is missing; run as root: apt-get install $*"
+    as_root=(sudo)
+    [ -t 0 ] || as_root+=(-n) # nobody there to type a password
+  fi
+  echo "setup: installing $* with apt-get (the service it may start is not used and may be disabled)" >&2
+  "${as_root[@]}" apt-get update -q
+  "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$@"
+}
+
 install_redis() {
   if command -v apt-get >/dev/null; then
-    local as_root=()
-    if [ "$(id -u)" -ne 0 ]; then
-      command -v sudo >/dev/null || fail 'redis-server is missing; run as root: apt-get install redis-server'
-      as_root=(sudo)
-      [ -t 0 ] || as_root+=(-n) # nobody there to type a password
-    fi
-    echo 'setup: installing redis-server with apt-get (the service it may start on port 6379 is not used and may be disabled)' >&2
-    "${as_root[@]}" apt-get update -q
-    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends redis-server
+    apt_install redis-server
   elif command -v brew >/dev/null; then
     echo 'setup: installing redis with brew' >&2
     brew install redis
@@ -45,6 +50,21 @@ install_redis() {
   fi
 }
 
+# have_ssh looks for what the tests of working copies on hosts need. sshd is seldom on a user's PATH.
+have_ssh() {
+  command -v ssh >/dev/null && command -v ssh-keygen >/dev/null && PATH=$PATH:/usr/sbin:/usr/local/sbin command -v sshd >/dev/null
+}
+
+install_ssh() {
+  command -v apt-get >/dev/null || fail 'ssh, ssh-keygen and sshd (OpenSSH) are needed, and apt-get is not here to install them.
+  Fedora:  sudo dnf install openssh-clients openssh-server
+  Arch:    sudo pacman -S openssh
+  Alpine:  apk add openssh'
+  apt_install openssh-client openssh-server
+}
+
 command -v redis-server >/dev/null || install_redis
 command -v redis-server >/dev/null || fail 'redis-server was installed, but is not on PATH'
 check_version
+have_ssh || install_ssh
+have_ssh || fail 'OpenSSH was installed, but ssh, ssh-keygen or sshd cannot be found'

@@ -19,6 +19,7 @@ type Blueprint struct {
 	MaxIdleAge *model.Duration `json:"max_idle_age"`
 	Quota      int             `json:"quota"`
 	Authorize  model.Authorize `json:"authorize"`
+	On         *SubLease       `json:"on"`
 	Enabled    bool            `json:"enabled"`
 	Config     json.RawMessage `json:"config"`
 	Rev        int64           `json:"rev"`
@@ -37,6 +38,7 @@ func FromBlueprint(b *model.Blueprint) Blueprint {
 		MinIdle:   b.MinIdle,
 		Quota:     b.Quota,
 		Authorize: b.Authorize,
+		On:        fromSubLease(b.On),
 		Enabled:   b.Enabled,
 		Config:    orNil(b.Config),
 		Rev:       b.Rev,
@@ -64,6 +66,8 @@ type NewBlueprint struct {
 	Quota int `json:"quota,omitempty"`
 	// Authorize says which owners may use it; left out = everybody.
 	Authorize model.Authorize `json:"authorize,omitzero"`
+	// On is what each of its resources stands on; left out = nothing.
+	On *SubLease `json:"on,omitempty"`
 	// Enabled is true when left out.
 	Enabled *bool           `json:"enabled,omitempty"`
 	Config  json.RawMessage `json:"config,omitempty"`
@@ -85,6 +89,7 @@ func (b NewBlueprint) Model(namespace, name string) (*model.Blueprint, error) {
 		MinIdle:   b.MinIdle,
 		Quota:     b.Quota,
 		Authorize: b.Authorize,
+		On:        b.On.model(),
 		Enabled:   b.Enabled == nil || *b.Enabled,
 		Config:    config,
 	}

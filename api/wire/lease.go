@@ -19,6 +19,7 @@ type Lease struct {
 	Owner       Text            `json:"owner"`
 	Attributes  Attributes      `json:"attributes"`
 	Blueprints  []string        `json:"blueprints"`
+	ForResource Text            `json:"for_resource"`
 	Priority    int             `json:"priority"`
 	Until       Time            `json:"until"`
 	Fence       int64           `json:"fence"`
@@ -53,6 +54,7 @@ func FromLease(l *model.Lease) Lease {
 		Owner:       Text(l.Owner),
 		Attributes:  l.Attributes,
 		Blueprints:  list(l.Blueprints),
+		ForResource: Text(l.Work.ForResource),
 		Priority:    l.Priority,
 		Until:       Time{l.Until},
 		Fence:       l.Fence,

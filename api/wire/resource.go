@@ -21,6 +21,7 @@ type Resource struct {
 	// Leases counts the leases that have a place on it; LeaseIDs names them, oldest first.
 	Leases      int             `json:"leases"`
 	LeaseIDs    []string        `json:"lease_ids"`
+	HostLease   Text            `json:"host_lease"`
 	Until       Time            `json:"until"`
 	Fence       int64           `json:"fence"`
 	Data        json.RawMessage `json:"data"`
@@ -47,6 +48,7 @@ func FromResource(r *model.Resource) Resource {
 		Capacity:    r.Capacity,
 		Leases:      len(r.Leases),
 		LeaseIDs:    list(r.Leases),
+		HostLease:   Text(r.Work.SubLease),
 		Until:       Time{r.Until},
 		Fence:       r.Fence,
 		Data:        orNil(r.Data),

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"drydock/blueprints"
@@ -42,6 +43,9 @@ type Command struct {
 	Env []string
 	// Stdin is what the program reads; nil = nothing.
 	Stdin []byte
+	// HoldStdin keeps the program's input open after Stdin until the program has ended. The far end of a connection then sees by
+	// its end that this side is gone.
+	HoldStdin bool
 	// Files are open in the program from descriptor 3 on, for as long as it or a child of it lives.
 	Files []*os.File
 }
@@ -102,7 +106,16 @@ func Run(ctx context.Context, c Command) (Result, error) {
 	if cmd.Env == nil {
 		cmd.Env = []string{} // nil would be the worker's own environment
 	}
-	cmd.Stdin = bytes.NewReader(c.Stdin)
+	feed := func() {}
+	if c.HoldStdin {
+		input, err := cmd.StdinPipe() // closed by Wait
+		if err != nil {
+			return Result{}, fmt.Errorf("%s: %w", name, err)
+		}
+		feed = func() { _, _ = input.Write(c.Stdin) }
+	} else {
+		cmd.Stdin = bytes.NewReader(c.Stdin)
+	}
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	cmd.ExtraFiles = c.Files
 	cmd.WaitDelay = orphanDelay
@@ -119,7 +132,12 @@ func Run(ctx context.Context, c Command) (Result, error) {
 		})
 		return nil
 	}
-	err = cmd.Run()
+	if err = cmd.Start(); err == nil {
+		var feeding sync.WaitGroup
+		feeding.Go(feed)
+		err = cmd.Wait()
+		feeding.Wait()
+	}
 	close(ended)
 	if cmd.Process != nil && ctx.Err() != nil {
 		// The leader is gone, but children may have ignored the request. Their group cannot have been given away while one

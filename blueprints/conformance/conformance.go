@@ -34,6 +34,8 @@ type Suite struct {
 // World is a blueprint and what its hooks work on.
 type World struct {
 	Blueprint *model.Blueprint
+	// Host is what the blueprint's resources stand on; nil when they stand on nothing.
+	Host *blueprints.Host
 	// State describes the outside world as far as the hooks change it; a repeated hook must not change it again. It is
 	// compared by go-cmp. Nil when there is nothing to see.
 	State func(t *testing.T) any
@@ -355,16 +357,18 @@ func life(t *testing.T, bp blueprints.Blueprint, w World, req model.Request, off
 		Blueprint: w.Blueprint.Name, Owner: "conformance", Attributes: req.Attributes,
 	}
 	req.Lease, req.Type, req.Owner = lease.ID, lease.Type, lease.Owner
+	claims := int64(0) // each has a higher fence than those before it
 	step := func(name string, object model.Ref, hook func(ctx context.Context, call blueprints.Call) (any, error)) any {
 		key := object.ID + "." + name
+		claims += 10
 		for _, probe := range probes {
 			probe(name, func(ctx context.Context) error {
-				_, err := hook(ctx, blueprints.Call{Object: object, Fence: 1, Key: key + ".probe", Attempt: 1})
+				_, err := hook(ctx, blueprints.Call{Object: object, Fence: claims, Key: key + ".probe", Attempt: 1, Host: w.Host})
 				return err
 			})
 		}
 		return do(name, func(fence int64, attempt int) (any, error) {
-			return hook(t.Context(), blueprints.Call{Object: object, Fence: fence, Key: key, Attempt: attempt})
+			return hook(t.Context(), blueprints.Call{Object: object, Fence: claims + fence, Key: key, Attempt: attempt, Host: w.Host})
 		})
 	}
 

@@ -113,17 +113,19 @@ func (c *copied) create() error {
 	if err := c.keepFetchedRefs(); err != nil {
 		return err
 	}
-	files := map[string]string{
-		"HEAD": "ref: refs/heads/unborn\n",
-		"config": "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n\tlogallrefupdates = true\n" +
-			"[remote \"origin\"]\n\turl = " + quoteConfig(c.url) + "\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n",
-	}
+	files := map[string]string{"HEAD": "ref: refs/heads/unborn\n", "config": c.gitConfig()}
 	for name, text := range files {
 		if err := c.parent.WriteFile(path.Join(c.name, gitDir, name), []byte(text), 0o644); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// gitConfig is all that a copy's own configuration says.
+func (w *copies) gitConfig() string {
+	return "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = false\n\tlogallrefupdates = true\n" +
+		"[remote \"origin\"]\n\turl = " + quoteConfig(w.url) + "\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n"
 }
 
 // quoteConfig writes a value of git's config so that it stays one value.

@@ -12,4 +12,8 @@
 //
 // A copy is a folder on the machine of the worker that makes it. With several worker machines, the root must be a file
 // system that they share, at one path.
+//
+// Or the copy stands on a leased host. Then host.sh does there, in one ssh session, what copy.go does here, and host.go sends it. It is
+// one script, and not one ssh per command, so that the lock on the copy is held from the first step to the last and everything ends with
+// the connection.
 package git

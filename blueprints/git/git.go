@@ -1,6 +1,7 @@
 package git
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,8 @@ type Kind struct {
 	// Root is the folder for the copies of blueprints that name none, and then the only one that a blueprint may choose a
 	// folder below. Empty = each blueprint names its own, anywhere.
 	Root string
+	// SSHConfig is the configuration file of ssh for copies on leased hosts; empty = that of the worker's user.
+	SSHConfig string
 	// Protocols are those that repositories may be fetched over, in git's names; default: file, https, ssh.
 	Protocols []string
 }
@@ -32,6 +35,7 @@ const attributePath = "path"
 type config struct {
 	URL        string            `json:"url"`
 	Root       string            `json:"root"`
+	SSH        *sshConfig        `json:"ssh"`
 	Branch     string            `json:"branch"`
 	Attributes map[string]string `json:"attributes"`
 	Timeout    model.Duration    `json:"timeout"`
@@ -50,10 +54,16 @@ func (k Kind) Open(bp *model.Blueprint) (blueprints.Blueprint, error) {
 	if len(protocols) == 0 {
 		protocols = []string{"file", "https", "ssh"}
 	}
-	if c.Root == "" {
-		c.Root = k.Root
+	allowedRoot := k.Root
+	if bp.On != nil {
+		allowedRoot = "" // it bounds what happens on the worker's machine; on a host, the rights of ssh's user do
 	}
-	if err := c.check(k.Root, protocols); err != nil {
+	c.Root = cmp.Or(c.Root, allowedRoot)
+	if err := c.check(allowedRoot, protocols); err != nil {
+		return nil, err
+	}
+	on, err := c.SSH.open(bp.On != nil, c.Attributes)
+	if err != nil {
 		return nil, err
 	}
 	w := &copies{
@@ -64,6 +74,8 @@ func (k Kind) Open(bp *model.Blueprint) (blueprints.Blueprint, error) {
 		protocols:  protocols,
 		dir:        filepath.Join(c.Root, bp.Namespace, bp.Name),
 		attributes: c.Attributes,
+		on:         on,
+		sshConfig:  k.SSHConfig,
 	}
 	for name := range blueprints.Numbered(bp.Name) {
 		// The longest path is as long as any other but for the number.
@@ -82,6 +94,9 @@ func (k Kind) Open(bp *model.Blueprint) (blueprints.Blueprint, error) {
 		UpdateResource:   w.update,
 		DestroyResource:  w.destroy,
 		ActivateLease:    w.activateLease,
+	}
+	if w.on != nil {
+		w.hooks.DestroyLease = w.leave
 	}
 	return w, nil
 }
@@ -128,7 +143,9 @@ type copies struct {
 	url        string
 	branch     string // to check out when the lease does not say; empty = the repository's own
 	protocols  []string
-	dir        string // holds the copies
+	dir        string     // holds the copies
+	on         *sshConfig // how to reach the hosts that the copies are on; nil = they are on the worker's machine
+	sshConfig  string
 	attributes map[string]string
 	hooks      blueprints.Hooks
 }
@@ -163,6 +180,9 @@ func (w *copies) Offers(req model.Request) iter.Seq[blueprints.Offer] {
 				Name: name, Attributes: w.attributesOf(w.path(name)), Capacity: 1,
 				Slots: []string{blueprints.NameSlot(w.blueprint, name)},
 			}
+			if w.on != nil {
+				offer.Facts = factsOnHost
+			}
 			if !yield(offer) {
 				return
 			}
@@ -184,17 +204,31 @@ func (*copies) Slots(*model.Resource, model.Request) []string { return nil }
 // Hooks implements [blueprints.Blueprint].
 func (w *copies) Hooks() *blueprints.Hooks { return &w.hooks }
 
-func (w *copies) activate(ctx context.Context, _ blueprints.Call, res *model.Resource) (blueprints.Changes, error) {
+func (w *copies) activate(ctx context.Context, call blueprints.Call, res *model.Resource) (blueprints.Changes, error) {
+	if onHost(res) {
+		return w.activateOnHost(ctx, call, res)
+	}
 	return blueprints.Changes{}, w.prepare(ctx, res, target{})
 }
 
 // update gives a copy the attributes that the blueprint declares today. Where it is does not change.
-func (w *copies) update(_ context.Context, _ blueprints.Call, res *model.Resource) (blueprints.Changes, error) {
+func (w *copies) update(_ context.Context, call blueprints.Call, res *model.Resource) (blueprints.Changes, error) {
+	if onHost(res) != (w.on != nil) {
+		return blueprints.Changes{}, blueprints.Gone("the blueprint does not keep its copies there any more")
+	}
 	folder, err := w.folder(res)
 	if err != nil {
 		return blueprints.Changes{}, err
 	}
-	return blueprints.Changes{Attributes: w.attributesOf(filepath.Join(folder, res.Name))}, nil
+	changes := blueprints.Changes{Attributes: w.attributesOf(filepath.Join(folder, res.Name))}
+	if onHost(res) {
+		h, err := w.hostOf(call)
+		if err != nil {
+			return blueprints.Changes{}, err
+		}
+		h.describe(changes.Attributes)
+	}
+	return changes, nil
 }
 
 func (w *copies) attributesOf(path string) map[string]string {
@@ -204,10 +238,13 @@ func (w *copies) attributesOf(path string) map[string]string {
 	return attributes
 }
 
-func (w *copies) activateLease(ctx context.Context, _ blueprints.Call, res *model.Resource, lease *model.Lease) error {
+func (w *copies) activateLease(ctx context.Context, call blueprints.Call, res *model.Resource, lease *model.Lease) error {
 	want, reason := targetOf(lease.Attributes)
 	if reason != "" {
 		return errors.New(reason)
+	}
+	if onHost(res) {
+		return w.onHost(ctx, call, res, stepPrepare, want)
 	}
 	return w.prepare(ctx, res, want)
 }
@@ -239,7 +276,10 @@ func (w *copies) prepare(ctx context.Context, res *model.Resource, want target) 
 	return c.update(ctx, want)
 }
 
-func (w *copies) destroy(ctx context.Context, _ blueprints.Call, res *model.Resource) error {
+func (w *copies) destroy(ctx context.Context, call blueprints.Call, res *model.Resource) error {
+	if onHost(res) {
+		return w.destroyOnHost(ctx, call, res)
+	}
 	c, err := w.open(ctx, res)
 	if err != nil {
 		return err

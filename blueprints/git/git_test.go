@@ -91,6 +91,22 @@ type world struct {
 	res   *model.Resource
 	path  string
 	url   string
+	host  *blueprints.Host // nil for a copy on this machine
+	fence int64
+}
+
+// makeWorld makes a world of one variant.
+type makeWorld func(t *testing.T, url string, more ...string) *world
+
+// onBoth runs a test with a copy on this machine, and with one on a host.
+func onBoth(t *testing.T, test func(t *testing.T, newWorld makeWorld)) {
+	t.Helper()
+	for name, newWorld := range map[string]makeWorld{"here": newWorld, "on a host": newHostWorld} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, newWorld)
+		})
+	}
 }
 
 func newWorld(t *testing.T, url string, more ...string) *world {
@@ -99,18 +115,37 @@ func newWorld(t *testing.T, url string, more ...string) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, bp: bp, hooks: bp.Hooks(), url: url}
-	for offer := range bp.Offers(model.Request{}) {
-		w.res = &model.Resource{Ref: model.ResourceRef("ci", model.NewID()), Name: offer.Name, Attributes: offer.Attributes, Capacity: offer.Capacity}
-		w.path = offer.Attributes["path"]
-		break
-	}
+	w := &world{t: t, url: url}
+	w.open(bp)
 	return w
 }
 
+// open takes the blueprint's first offer.
+func (w *world) open(bp blueprints.Blueprint) {
+	w.bp, w.hooks = bp, bp.Hooks()
+	for offer := range bp.Offers(model.Request{}) {
+		w.res = &model.Resource{
+			Ref: model.ResourceRef("ci", model.NewID()), Name: offer.Name, Attributes: offer.Attributes, Capacity: offer.Capacity,
+			Work: model.ResourceWork{Facts: offer.Facts},
+		}
+		w.path = offer.Attributes["path"]
+		break
+	}
+}
+
+// call is a new claim's.
+func (w *world) call(object model.Ref) blueprints.Call {
+	w.fence++
+	return blueprints.Call{Object: object, Fence: w.fence, Host: w.host, Attempt: 1}
+}
+
 func (w *world) activate() error {
-	_, err := w.hooks.ActivateResource(w.t.Context(), blueprints.Call{Fence: 1}, w.res)
+	_, err := w.hooks.ActivateResource(w.t.Context(), w.call(w.res.Ref), w.res)
 	return err
+}
+
+func (w *world) destroy() error {
+	return w.hooks.DestroyResource(w.t.Context(), w.call(w.res.Ref), w.res)
 }
 
 func (w *world) lease(pairs ...string) error {
@@ -119,7 +154,7 @@ func (w *world) lease(pairs ...string) error {
 		attributes[pairs[i]] = pairs[i+1]
 	}
 	lease := &model.Lease{Ref: model.LeaseRef("ci", model.NewID()), Attributes: attributes}
-	return w.hooks.ActivateLease(w.t.Context(), blueprints.Call{Fence: 1}, w.res, lease)
+	return w.hooks.ActivateLease(w.t.Context(), w.call(lease.Ref), w.res, lease)
 }
 
 func (w *world) must(err error) {
@@ -154,6 +189,23 @@ func files(t *testing.T, dir string) map[string]string {
 	return out
 }
 
+// copiesIn describes the copies in a root.
+func copiesIn(t *testing.T, root string) map[string]any {
+	t.Helper()
+	state := map[string]any{}
+	folder := filepath.Join(root, "ci", "work")
+	entries, err := os.ReadDir(folder)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if c := filepath.Join(folder, e.Name()); e.Name()[0] != '.' {
+			state[e.Name()] = []any{files(t, c), run(t, c, "rev-parse", "HEAD"), run(t, c, "status", "--porcelain=v2", "--branch", "--ignored")}
+		}
+	}
+	return state
+}
+
 func TestConformance(t *testing.T) {
 	t.Parallel()
 	url, commits := repository(t)
@@ -161,14 +213,7 @@ func TestConformance(t *testing.T) {
 		Kind: git.Kind{},
 		New: func(t *testing.T) conformance.World {
 			root := t.TempDir()
-			return conformance.World{Blueprint: blueprint(url, root), State: func(t *testing.T) any {
-				state := map[string]any{}
-				copies, _ := filepath.Glob(filepath.Join(root, "ci", "work", "[a-z]*"))
-				for _, c := range copies {
-					state[filepath.Base(c)] = []any{files(t, c), run(t, c, "rev-parse", "HEAD"), run(t, c, "status", "--porcelain=v2", "--branch", "--ignored")}
-				}
-				return state
-			}}
+			return conformance.World{Blueprint: blueprint(url, root), State: func(t *testing.T) any { return copiesIn(t, root) }}
 		},
 		Bad: []conformance.Bad{
 			conformance.BadConfig("no url", `{"root": "/r"}`, "config.url"),
@@ -193,6 +238,10 @@ func TestConformance(t *testing.T) {
 
 func TestLeasesGetWhatTheyAskFor(t *testing.T) {
 	t.Parallel()
+	onBoth(t, leasesGetWhatTheyAskFor)
+}
+
+func leasesGetWhatTheyAskFor(t *testing.T, newWorld makeWorld) {
 	url, commits := repository(t)
 	w := newWorld(t, url)
 	w.must(w.activate())
@@ -232,6 +281,10 @@ func TestLeasesGetWhatTheyAskFor(t *testing.T) {
 
 func TestTheBlueprintCanNameTheBranch(t *testing.T) {
 	t.Parallel()
+	onBoth(t, theBlueprintCanNameTheBranch)
+}
+
+func theBlueprintCanNameTheBranch(t *testing.T, newWorld makeWorld) {
 	url, commits := repository(t)
 	w := newWorld(t, url, `, "branch": "topic/x"`)
 	w.must(w.activate())
@@ -242,6 +295,10 @@ func TestTheBlueprintCanNameTheBranch(t *testing.T) {
 
 func TestALeaseSeesWhatWasPushedMeanwhile(t *testing.T) {
 	t.Parallel()
+	onBoth(t, aLeaseSeesWhatWasPushedMeanwhile)
+}
+
+func aLeaseSeesWhatWasPushedMeanwhile(t *testing.T, newWorld makeWorld) {
 	url, _ := repository(t)
 	w := newWorld(t, url)
 	w.must(w.activate())
@@ -263,6 +320,10 @@ func TestALeaseSeesWhatWasPushedMeanwhile(t *testing.T) {
 
 func TestWhatIsNotThereIsSaid(t *testing.T) {
 	t.Parallel()
+	onBoth(t, whatIsNotThereIsSaid)
+}
+
+func whatIsNotThereIsSaid(t *testing.T, newWorld makeWorld) {
 	url, _ := repository(t)
 	w := newWorld(t, url)
 	w.must(w.activate())
@@ -281,6 +342,10 @@ func TestWhatIsNotThereIsSaid(t *testing.T) {
 
 func TestNothingOfTheLastHolderIsLeft(t *testing.T) {
 	t.Parallel()
+	onBoth(t, nothingOfTheLastHolderIsLeft)
+}
+
+func nothingOfTheLastHolderIsLeft(t *testing.T, newWorld makeWorld) {
 	url, commits := repository(t)
 	other, _ := repository(t)
 	w := newWorld(t, url)
@@ -358,8 +423,44 @@ func TestNothingOfTheLastHolderIsLeft(t *testing.T) {
 	run(t, w.path, "fsck", "--strict")
 }
 
+// TestWhatTheLastHolderLeftInGitGoes: also when git would work all the same, so that nothing makes it begin anew.
+func TestWhatTheLastHolderLeftInGitGoes(t *testing.T) {
+	t.Parallel()
+	onBoth(t, whatTheLastHolderLeftInGitGoes)
+}
+
+func whatTheLastHolderLeftInGitGoes(t *testing.T, newWorld makeWorld) {
+	url, _ := repository(t)
+	other, _ := repository(t)
+	w := newWorld(t, url)
+	w.must(w.activate())
+	left := map[string]string{
+		"hooks/post-checkout": "#!/bin/sh\n", "info/exclude": "*\n", "info/attributes": "* -text\n", "evil": "x",
+		"objects/info/alternates": filepath.Join(other, ".git", "objects") + "\n", "refs/heads/mine": run(t, w.path, "rev-parse", "HEAD") + "\n",
+		"config.worktree": "", "modules/sub/config": "",
+	}
+	for name, text := range left {
+		write(t, filepath.Join(w.path, ".git", name), text)
+	}
+	kept := filepath.Join(w.path, ".git", "objects", "kept")
+	write(t, kept, "x")
+	w.must(w.lease("commit", run(t, w.path, "rev-parse", "HEAD")))
+	for name := range left {
+		if _, err := os.Lstat(filepath.Join(w.path, ".git", name)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf(".git/%s is still there: %v", name, err)
+		}
+	}
+	if _, err := os.Stat(kept); err != nil {
+		t.Errorf("the objects were not kept: %v", err)
+	}
+}
+
 func TestAnythingInPlaceOfTheRepositoryGoes(t *testing.T) {
 	t.Parallel()
+	onBoth(t, anythingInPlaceOfTheRepositoryGoes)
+}
+
+func anythingInPlaceOfTheRepositoryGoes(t *testing.T, newWorld makeWorld) {
 	url, _ := repository(t)
 	other, _ := repository(t)
 	for name, damage := range map[string]func(path string) error{
@@ -415,6 +516,10 @@ func replace(path, target string) error {
 
 func TestObjectsAreKeptForTheNextLease(t *testing.T) {
 	t.Parallel()
+	onBoth(t, objectsAreKeptForTheNextLease)
+}
+
+func objectsAreKeptForTheNextLease(t *testing.T, newWorld makeWorld) {
 	url, _ := repository(t)
 	w := newWorld(t, url)
 	w.must(w.activate())
@@ -442,13 +547,17 @@ func TestObjectsAreKeptForTheNextLease(t *testing.T) {
 
 func TestAFailureToReachTheRepositoryCostsNoObjects(t *testing.T) {
 	t.Parallel()
+	onBoth(t, aFailureToReachTheRepositoryCostsNoObjects)
+}
+
+func aFailureToReachTheRepositoryCostsNoObjects(t *testing.T, newWorld makeWorld) {
 	url, _ := repository(t)
 	w := newWorld(t, url)
 	w.must(w.activate())
 	if err := os.Rename(url, url+".away"); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.lease(); err == nil || !strings.HasPrefix(err.Error(), "fetch: ") {
+	if err := w.lease(); err == nil || !strings.Contains(err.Error(), "fetch") {
 		t.Errorf("ActivateLease = %v", err)
 	}
 	if kept, _ := filepath.Glob(filepath.Join(w.path, ".git", "objects", "*", "*")); len(kept) == 0 {
@@ -462,16 +571,23 @@ func TestAFailureToReachTheRepositoryCostsNoObjects(t *testing.T) {
 
 func TestACopyAtWhichAnEarlierRunIsStillAtWorkYields(t *testing.T) {
 	t.Parallel()
+	onBoth(t, aCopyAtWhichAnEarlierRunIsStillAtWorkYields)
+}
+
+func aCopyAtWhichAnEarlierRunIsStillAtWorkYields(t *testing.T, newWorld makeWorld) {
 	url, _ := repository(t)
 	w := newWorld(t, url)
 	w.must(w.activate())
+	if _, err := exec.LookPath("flock"); err != nil && w.host != nil {
+		return // as the documentation says of such hosts
+	}
 	// As a git would whose worker was killed.
 	f, err := os.Open(filepath.Join(filepath.Dir(w.path), "."+filepath.Base(w.path)+".lock"))
 	w.must(err)
 	defer f.Close()
 	w.must(syscall.Flock(int(f.Fd()), syscall.LOCK_EX))
 	for name, err := range map[string]error{
-		"activate": w.activate(), "lease": w.lease(), "destroy": w.hooks.DestroyResource(t.Context(), blueprints.Call{}, w.res),
+		"activate": w.activate(), "lease": w.lease(), "destroy": w.destroy(),
 	} {
 		if _, yield := blueprints.AsYield(err); !yield {
 			t.Errorf("%s = %v, want a yield", name, err)
@@ -483,6 +599,10 @@ func TestACopyAtWhichAnEarlierRunIsStillAtWorkYields(t *testing.T) {
 
 func TestDestroyRemovesTheCopyAndNothingElse(t *testing.T) {
 	t.Parallel()
+	onBoth(t, destroyRemovesTheCopyAndNothingElse)
+}
+
+func destroyRemovesTheCopyAndNothingElse(t *testing.T, newWorld makeWorld) {
 	url, _ := repository(t)
 	w := newWorld(t, url)
 	w.must(w.activate())
@@ -490,7 +610,7 @@ func TestDestroyRemovesTheCopyAndNothingElse(t *testing.T) {
 	write(t, filepath.Join(neighbour, "f"), "x")
 	w.must(os.Symlink(neighbour, filepath.Join(w.path, "link")))
 	for range 2 {
-		w.must(w.hooks.DestroyResource(t.Context(), blueprints.Call{}, w.res))
+		w.must(w.destroy())
 		if _, err := os.Lstat(w.path); !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("the copy is still there: %v", err)
 		}
@@ -519,7 +639,7 @@ func TestACopyStaysWhereItWasMade(t *testing.T) {
 	if err != nil || changes.Attributes["path"] != w.path || changes.Attributes["repo"] != "main" {
 		t.Errorf("UpdateResource = %v, %v", changes, err)
 	}
-	w.must(w.hooks.DestroyResource(t.Context(), blueprints.Call{}, w.res))
+	w.must(w.destroy())
 	if _, err := os.Lstat(w.path); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the copy is still there: %v", err)
 	}

@@ -46,6 +46,7 @@ type options struct {
 	destroyGrace     time.Duration
 	hookFolders      []string
 	gitRoot          string
+	gitSSHConfig     string
 	webhookPrivate   bool
 	webhookAllow     []string
 	reclaimGrace     time.Duration
@@ -121,7 +122,11 @@ func (o *options) blueprintFlags() []cli.Flag {
 		},
 		&cli.StringFlag{
 			Name: "git-root", Sources: env("git-root"), Value: defaultGitRoot, Destination: &o.gitRoot, TakesFile: true,
-			Usage: "`FOLDER` that git blueprints keep their working copies below",
+			Usage: "`FOLDER` that git blueprints keep their working copies below, on the worker's machine",
+		},
+		&cli.StringFlag{
+			Name: "git-ssh-config", Sources: env("git-ssh-config"), Destination: &o.gitSSHConfig, TakesFile: true,
+			Usage: "configuration `FILE` of ssh for working copies on leased hosts; default that of the worker's user",
 		},
 		&cli.BoolFlag{
 			Name: "webhook-private", Sources: env("webhook-private"), Destination: &o.webhookPrivate,

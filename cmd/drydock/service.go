@@ -54,8 +54,14 @@ func kinds(o *options) (*blueprints.Registry, error) {
 	if err != nil {
 		return nil, model.Invalid("--git-root", "%s", err)
 	}
+	sshConfig := o.gitSSHConfig
+	if sshConfig != "" {
+		if sshConfig, err = filepath.Abs(sshConfig); err != nil {
+			return nil, model.Invalid("--git-ssh-config", "%s", err)
+		}
+	}
 	return blueprints.NewRegistry(
-		pool.Kind{Commands: programs}, exec.Kind{Commands: programs}, webhook.Kind{Addresses: addresses}, git.Kind{Root: root},
+		pool.Kind{Commands: programs}, exec.Kind{Commands: programs}, webhook.Kind{Addresses: addresses}, git.Kind{Root: root, SSHConfig: sshConfig},
 	), nil
 }
 
