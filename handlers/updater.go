@@ -13,6 +13,7 @@ import (
 
 	"drydock/blueprints"
 	"drydock/locks"
+	"drydock/metrics"
 	"drydock/model"
 	"drydock/store"
 	"drydock/tasks"
@@ -37,6 +38,8 @@ type Config struct {
 	DestroyGrace time.Duration
 	// Logger gets what happens to objects. Default slog.Default().
 	Logger *slog.Logger
+	// Metrics counts updates and hooks; nil = nobody does.
+	Metrics *metrics.Metrics
 }
 
 // Graces that suit most: a host that was needed a moment ago is likely to be needed again, and most clean-up ends sooner.
@@ -103,8 +106,17 @@ func (u *Updater) Update(ctx context.Context, ref model.Ref) error {
 
 // updateLocked holds the lock once. owed reports that something came in between the last look under the lock and the unlock.
 func (u *Updater) updateLocked(ctx context.Context, ref model.Ref) (owed bool, err error) {
+	ctx, trips := store.WithTrips(ctx)
+	begin, result := time.Now(), metrics.UpdateDone
+	defer func() {
+		if err != nil {
+			result = metrics.UpdateFailed
+		}
+		u.cfg.Metrics.Updated(ref.Kind, result, time.Since(begin), trips.Count())
+	}()
 	lock, err := u.locks.TryLock(ctx, store.LockKey(ref))
 	if errors.Is(err, locks.ErrBusy) {
+		result = metrics.UpdateBusy
 		delay, err := u.store.Busy(ctx, ref, model.NewWriter(), busyFirst)
 		u.log.Debug("lock is busy", "object", ref, "delay", delay)
 		return false, err
@@ -117,6 +129,7 @@ func (u *Updater) updateLocked(ctx context.Context, ref model.Ref) (owed bool, e
 		again, err := u.round(lock.Context(), lock, ref)
 		if errors.Is(err, model.ErrStaleWriter) {
 			// Somebody else is the writer now, and sees to the object.
+			result = metrics.UpdateStale
 			u.log.Info("stale update stopped", "object", ref)
 			return false, nil
 		}

@@ -211,6 +211,9 @@ type stepJSON struct {
 	Limit     *int     `json:"limit,omitempty"`
 	MinIdle   *int     `json:"min_idle,omitempty"`
 	Slots     []string `json:"slots,omitempty"`
+
+	// step is what it was made of.
+	step Step
 }
 
 type consumeJSON struct {
@@ -245,7 +248,7 @@ type cascadeJSON struct {
 // encode fills in what both kinds of step share.
 func (c *Claim) encode(st Step, path []string, set map[string]string) stepJSON {
 	j := stepJSON{
-		Writer: c.Writer, Version: c.version, From: c.status, Fence: c.Fence, Worker: c.Worker, Path: path, Set: set,
+		Writer: c.Writer, Version: c.version, From: c.status, Fence: c.Fence, Worker: c.Worker, Path: path, Set: set, step: st,
 	}
 	for _, k := range st.Consume {
 		j.Consume = append(j.Consume, consumeJSON{
@@ -387,7 +390,9 @@ func (s *Store) apply(ctx context.Context, op string, script *redis.Script, c *C
 }
 
 func (s *Store) applied(op string, c *Claim, j stepJSON, reply []any) (Applied, error) {
-	if err := stepError(toString(reply[0])); err != nil {
+	err := stepError(toString(reply[0]))
+	s.observeStep(op, c, j.step, reply, err)
+	if err != nil {
 		return Applied{}, fmt.Errorf("%s %s: %w", op, c.Ref, err)
 	}
 	c.version++
@@ -395,7 +400,7 @@ func (s *Store) applied(op string, c *Claim, j stepJSON, reply []any) (Applied, 
 		c.status = j.Path[len(j.Path)-1]
 	}
 	end := toString(reply[1])
-	return Applied{Done: end == "done", Again: end == "again", Wake: s.toRefs(c.Ref.Namespace, reply[2:])}, nil
+	return Applied{Done: end == "done", Again: end == "again", Wake: s.toRefs(c.Ref.Namespace, reply[min(3, len(reply)):])}, nil
 }
 
 // stepError maps the codes of the apply scripts.

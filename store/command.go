@@ -40,6 +40,9 @@ func (s *Store) Send(ctx context.Context, cmd model.Command, idem model.Idempote
 	case -3:
 		return model.Sent{}, model.Errorf(model.ErrorConflict, "the %s takes no %q in its present state", ref.Kind, cmd.Name)
 	}
+	if toInt(reply[0]) == 1 {
+		s.cfg.Observer.Sent(ref.Kind, cmd.Name, cmd.Origin.Via, 1)
+	}
 	out := model.Sent{
 		Repeat: toInt(reply[0]) == 0 || toString(reply[1]) != "",
 		Answer: decodeAnswer(toString(reply[1])), Wake: s.toRefs(ref.Namespace, reply[4:]),

@@ -258,6 +258,7 @@ func calls(e *env, lease, resource *Claim) map[string]func(ctx context.Context) 
 		"Send": func(ctx context.Context) error {
 			return one(e.Send(ctx, command(lease.Ref, "c9", model.CommandRelease), idem))
 		},
+		"Sizes":    func(ctx context.Context) error { return one(e.Sizes(ctx, e.ns)) },
 		"Slots":    func(ctx context.Context) error { return one(e.Slots(ctx, lease.Ref)) },
 		"Snapshot": func(ctx context.Context) error { return one(e.Snapshot(ctx, lease, []*model.Blueprint{b}, 0)) },
 		"Touch":    func(ctx context.Context) error { return e.Touch(ctx, lease) },

@@ -26,6 +26,8 @@ type Config struct {
 	Now func() time.Time
 	// Logger gets what nobody else is told. Default slog.Default().
 	Logger *slog.Logger
+	// Observer is told what is done. Default nobody.
+	Observer Observer
 }
 
 // DefaultVisibility fits the default lock TTL of 10 s.
@@ -56,6 +58,9 @@ type Store struct {
 func New(rdb redis.UniversalClient, cfg Config) *Store {
 	if cfg.Visibility == 0 {
 		cfg.Visibility = DefaultVisibility
+	}
+	if cfg.Observer == nil {
+		cfg.Observer = nobody{}
 	}
 	s := &Store{rdb: rdb, cfg: cfg, log: cfg.Logger}
 	if s.log == nil {

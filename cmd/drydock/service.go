@@ -29,6 +29,7 @@ import (
 	"drydock/blueprints/webhook"
 	"drydock/handlers"
 	"drydock/locks"
+	"drydock/metrics"
 	"drydock/model"
 	"drydock/store"
 	"drydock/tasks"
@@ -96,6 +97,7 @@ type service struct {
 	tasks *tasks.Client
 	kinds *blueprints.Registry
 	prom  *prometheus.Registry
+	stats *metrics.Metrics
 	// closers run last to first.
 	closers []func()
 }
@@ -120,11 +122,25 @@ func newService(opts *options) (*service, error) {
 	redis.SetLogger(clientLogger{log.With("component", "go-redis")})
 	s := &service{opts: opts, log: log, rdb: rdb, kinds: known, prom: prometheus.NewRegistry()}
 	s.prom.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	s.store = store.New(rdb, store.Config{Visibility: opts.lockTTL + time.Second, Durability: level, Logger: log})
+	s.stats = metrics.New(s.prom)
+	store.CountTrips(rdb)
+	s.store = store.New(rdb, store.Config{Visibility: opts.lockTTL + time.Second, Durability: level, Logger: log, Observer: s.stats})
+	s.prom.MustRegister(metrics.NewCollector(metrics.CollectorConfig{
+		Store: s.store, Queue: tasks.NewInspector(asynq.NewInspectorFromRedisClient(rdb)), Namespaces: opts.namespaces, Log: log,
+	}), buildInfo())
 	s.tasks = tasks.NewClient(asynq.NewClientFromRedisClient(rdb), opts.taskRetention)
 	s.onClose(func() { _ = rdb.Close() })
 	s.onClose(s.store.Close)
 	return s, nil
+}
+
+// buildInfo is a gauge that names the version.
+func buildInfo() prometheus.Collector {
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "drydock_build_info", Help: "Always 1; the label says which version runs.", ConstLabels: prometheus.Labels{"version": version},
+	})
+	info.Set(1)
+	return info
 }
 
 func (s *service) onClose(fn func()) { s.closers = append(s.closers, fn) }
@@ -176,7 +192,11 @@ func (s *service) newLocker() (*locks.Locker, error) {
 	if err != nil {
 		return nil, err
 	}
-	locker, err := locks.New(nodes, locks.Config{TTL: s.opts.lockTTL, Logger: s.log})
+	locker, err := locks.New(nodes, locks.Config{
+		TTL: s.opts.lockTTL, Logger: s.log,
+		ExtendDone: func(_ time.Duration, err error) { s.stats.LockExtended(err) },
+		Lost:       func(string, error) { s.stats.LockLost() },
+	})
 	if err != nil {
 		return nil, model.Invalid("--lock-redis", "%s", err)
 	}
@@ -187,6 +207,7 @@ func (s *service) newLocker() (*locks.Locker, error) {
 func (s *service) startWorker(ctx context.Context, locker *locks.Locker) (wait func(), err error) {
 	updater := handlers.NewUpdater(s.store, locker, s.tasks, s.kinds, handlers.Config{
 		Worker: workerName(), Namespaces: s.opts.namespaces, Logger: s.log, DestroyGrace: s.opts.destroyGrace, ReclaimGrace: s.opts.reclaimGrace,
+		Metrics: s.stats,
 	})
 	server := handlers.NewServer(queueClient(s.opts.redis), updater, handlers.ServerConfig{
 		Concurrency: s.opts.concurrency, DispatchInterval: s.opts.dispatchInterval, ShutdownTimeout: s.opts.shutdownTimeout, Logger: s.log,
@@ -207,6 +228,7 @@ func (s *service) startWorker(ctx context.Context, locker *locks.Locker) (wait f
 // lockNodes are the servers that hold the object locks: the independent ones if there are any, otherwise the data Redis.
 func (s *service) lockNodes() (nodes []redis.UniversalClient, err error) {
 	add := func(node redis.UniversalClient) {
+		store.CountTrips(node)
 		s.onClose(func() { _ = node.Close() })
 		nodes = append(nodes, node)
 	}
