@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"drydock/auth"
+	"drydock/tracing"
 )
 
 // Config says what a [Server] works with.
@@ -45,6 +46,9 @@ type Config struct {
 	Registry *prometheus.Registry
 	// Log takes the access log and what went wrong; default [slog.Default].
 	Log *slog.Logger
+
+	// Tracer traces requests; nil = nobody does.
+	Tracer *tracing.Tracer
 
 	// RequestTimeout bounds a request, without the waiting of a waiting read; default 15s.
 	RequestTimeout time.Duration

@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"drydock/blueprints"
 	"drydock/locks"
-	"drydock/metrics"
 	"drydock/model"
 	"drydock/store"
 )
@@ -21,26 +19,6 @@ type work struct {
 	// key tells this step from all others of the object; it becomes the idempotency key.
 	key     string
 	timeout time.Duration
-}
-
-// step is the name without what it was begun for: one of few.
-func (w work) step() string {
-	step, _, _ := strings.Cut(w.name, " ")
-	return step
-}
-
-// hookResult is how a hook ended, for the metrics.
-func hookResult(err error) string {
-	_, yields := blueprints.AsYield(err)
-	switch {
-	case err == nil:
-		return metrics.HookOK
-	case yields:
-		return metrics.HookYield
-	case hookFailed(err):
-		return metrics.HookFailed
-	}
-	return metrics.HookAbandoned
 }
 
 // hookError is the failure of a hook, as opposed to one of ours around it.
@@ -76,8 +54,8 @@ func (u *Updater) runHook(ctx context.Context, lock *locks.Lock, w work, call bl
 	defer cancel()
 	watchdog := time.AfterFunc(timeout+hookGrace, lock.StopExtending)
 	defer watchdog.Stop()
-	ends := func(string) {}
-	defer func() { ends(hookResult(err)) }()
+	ends := func(error) {}
+	defer func() { ends(err) }()
 	defer func() {
 		if p := recover(); p != nil {
 			err = &hookError{fmt.Errorf("the hook panicked: %v", p)}
@@ -87,8 +65,9 @@ func (u *Updater) runHook(ctx context.Context, lock *locks.Lock, w work, call bl
 		return err
 	}
 	call.Key = string(call.Object.Kind) + "/" + call.Object.ID + "/" + w.key
-	ends = u.cfg.Metrics.HookBegins(call.Object.Kind, w.step())
-	err = fn(hookCtx, call)
+	var observed context.Context
+	observed, ends = u.observeHook(hookCtx, w, call)
+	err = fn(observed, call)
 	switch {
 	case ctx.Err() != nil:
 		// The lock was lost or the process shuts down: whatever the hook says, this run must not write.

@@ -17,6 +17,7 @@ import (
 	"drydock/model"
 	"drydock/store"
 	"drydock/tasks"
+	"drydock/tracing"
 )
 
 // Enqueuer schedules update tasks; see [tasks.Client].
@@ -40,6 +41,8 @@ type Config struct {
 	Logger *slog.Logger
 	// Metrics counts updates and hooks; nil = nobody does.
 	Metrics *metrics.Metrics
+	// Tracer traces updates; nil = nobody does.
+	Tracer *tracing.Tracer
 }
 
 // Graces that suit most: a host that was needed a moment ago is likely to be needed again, and most clean-up ends sooner.
@@ -152,10 +155,13 @@ func (u *Updater) round(ctx context.Context, lock *locks.Lock, ref model.Ref) (a
 	if err := lock.Trusted(); err != nil {
 		return false, err
 	}
+	began := time.Now()
 	claim, err := u.store.Claim(ctx, ref, u.cfg.Worker)
 	if err != nil || claim == nil {
 		return false, err
 	}
+	ctx, end := u.trace(ctx, claim, began)
+	defer func() { end(err) }()
 	if err := lock.Trusted(); err != nil {
 		return false, err
 	}
@@ -230,8 +236,9 @@ func (r *run) merge(st store.Step) store.Step {
 }
 
 // written says that what was carried has been written, and enqueues whom the write woke.
-func (r *run) written(ctx context.Context, applied store.Applied) {
+func (r *run) written(ctx context.Context, st store.Step, applied store.Applied) {
 	r.carried = store.Step{}
+	r.logConsumed(ctx, st.Consume)
 	r.enqueue(ctx, applied.Wake)
 }
 

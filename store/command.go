@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"drydock/model"
+	"drydock/tracing"
 )
 
 var errKeyReused = model.Errorf(model.ErrorMismatch, "this Idempotency-Key was used for another request within the last day")
@@ -25,7 +26,7 @@ var errKeyReused = model.Errorf(model.ErrorMismatch, "this Idempotency-Key was u
 // another request, [model.ErrorUnavailable], [model.ErrorUnknown].
 func (s *Store) Send(ctx context.Context, cmd model.Command, idem model.Idempotency) (model.Sent, error) {
 	ref := cmd.Target
-	record := sentRecord{Command: cmd.Name, Args: cmd.Args, Author: cmd.Author, Origin: cmd.Origin, Reason: cmd.Reason}
+	record := sentRecord{Command: cmd.Name, Args: cmd.Args, Author: cmd.Author, Origin: cmd.Origin, Reason: cmd.Reason, Trace: tracing.Carry(ctx)}
 	reply, err := s.write(ctx, "send", sendScript, []string{objectKey(ref)},
 		ref.Member(), cmd.ID, rest(record), string(cmd.Name), sentText(cmd), commandable(ref.Kind), flag(takesBack(cmd.Name)),
 		hashKey(idem.Key), idem.Fingerprint, idempotencyWindow.Milliseconds())

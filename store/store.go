@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"drydock/model"
+	"drydock/tracing"
 )
 
 // Config configures a [Store].
@@ -113,7 +114,9 @@ func (s *Store) head() []any {
 
 // run runs a script that returns an array.
 func (s *Store) run(ctx context.Context, op string, script *redis.Script, keys []string, args ...any) ([]any, error) {
+	ctx, end := tracing.Child(ctx, "store "+op)
 	reply, err := script.Run(ctx, s.rdb, keys, append(s.head(), args...)...).Slice()
+	end(err)
 	return reply, translate(op, err)
 }
 

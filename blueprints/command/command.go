@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"drydock/blueprints"
+	"drydock/tracing"
 )
 
 // Limits on what is kept of a run.
@@ -101,6 +102,9 @@ func Run(ctx context.Context, c Command) (Result, error) {
 	cmd.Env = slices.Clone(c.Env)
 	if cmd.Env == nil {
 		cmd.Env = []string{} // nil would be the worker's own environment
+	}
+	if trace := tracing.Carry(ctx); trace != "" {
+		cmd.Env = append(cmd.Env, "TRACEPARENT="+trace)
 	}
 	cmd.Stdin = bytes.NewReader(c.Stdin)
 	cmd.Stdout, cmd.Stderr = stdout, stderr

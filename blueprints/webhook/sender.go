@@ -15,6 +15,7 @@ import (
 
 	"drydock/blueprints"
 	"drydock/blueprints/hook"
+	"drydock/tracing"
 )
 
 // Limits on what a service may send.
@@ -92,6 +93,9 @@ func (s *sender) send(ctx context.Context, m *hook.Message, body, secret []byte)
 	req.Header.Set("User-Agent", "drydock")
 	req.Header.Set(HeaderIdempotencyKey, m.IdempotencyKey)
 	req.Header.Set(HeaderStep, string(m.Step))
+	if trace := tracing.Carry(ctx); trace != "" {
+		req.Header.Set("Traceparent", trace)
+	}
 	req.Header.Set(HeaderSignature, Sign(secret, body, time.Now()))
 	resp, err := s.client.Do(req)
 	if err != nil {

@@ -33,6 +33,7 @@ import (
 	"drydock/model"
 	"drydock/store"
 	"drydock/tasks"
+	"drydock/tracing"
 )
 
 // kinds are the blueprint kinds that this binary knows, within the bounds that the flags set.
@@ -98,6 +99,8 @@ type service struct {
 	kinds *blueprints.Registry
 	prom  *prometheus.Registry
 	stats *metrics.Metrics
+	// tracer is nil when nobody traces.
+	tracer *tracing.Tracer
 	// closers run last to first.
 	closers []func()
 }
@@ -122,6 +125,10 @@ func newService(opts *options) (*service, error) {
 	redis.SetLogger(clientLogger{log.With("component", "go-redis")})
 	s := &service{opts: opts, log: log, rdb: rdb, kinds: known, prom: prometheus.NewRegistry()}
 	s.prom.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if err := s.startTracing(); err != nil {
+		_ = rdb.Close()
+		return nil, err
+	}
 	s.stats = metrics.New(s.prom)
 	store.CountTrips(rdb)
 	s.store = store.New(rdb, store.Config{Visibility: opts.lockTTL + time.Second, Durability: level, Logger: log, Observer: s.stats})
@@ -133,6 +140,31 @@ func newService(opts *options) (*service, error) {
 	s.onClose(s.store.Close)
 	return s, nil
 }
+
+// startTracing exports traces if there is somebody who takes them.
+func (s *service) startTracing() error {
+	if s.opts.otlpEndpoint == "" {
+		return nil
+	}
+	tracer, stop, err := tracing.Export(context.Background(), tracing.ExportConfig{
+		Endpoint: s.opts.otlpEndpoint, Version: version, Instance: workerName(), Log: s.log,
+	})
+	if err != nil {
+		return model.Invalid("--otlp-endpoint", "%s", err)
+	}
+	s.tracer = tracer
+	s.onClose(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+		defer cancel()
+		if err := stop(ctx); err != nil {
+			s.log.Warn("could not send the last traces", "error", err)
+		}
+	})
+	return nil
+}
+
+// flushTimeout bounds how long the end of a process waits for the collector.
+const flushTimeout = 3 * time.Second
 
 // buildInfo is a gauge that names the version.
 func buildInfo() prometheus.Collector {
@@ -173,16 +205,30 @@ func (s *service) startAPI(ctx context.Context, ln net.Listener, door *access, e
 	s.onClose(func() { _ = dashboard.Close() })
 	cfg := api.Config{
 		Store: s.store, Tasks: s.tasks, Kinds: s.kinds, Registry: s.prom, Log: s.log,
-		Asynqmon: dashboard, AsynqmonRoot: asynqmonRoot,
+		Asynqmon: dashboard, AsynqmonRoot: asynqmonRoot, Tracer: s.tracer,
 	}
 	door.configure(&cfg, &s.opts.access)
 	server := api.New(cfg)
 	web := server.HTTPServer()
 	web.TLSConfig = door.tls
-	waitDoor, waitWeb := door.start(ctx, s.log), serve(ctx, web, ln, errs, server.Drain)
+	waitDoor, waitWeb := door.start(ctx, s.log), serve(ctx, web, ln, errs, func() { s.drain(server, ln) })
 	return func() {
 		waitWeb()
 		waitDoor()
+	}
+}
+
+// drain tells balancers to send no more and gives them time to hear it. Where only this host can connect, nobody is waited for, unless the
+// delay was asked for.
+func (s *service) drain(server *api.Server, ln net.Listener) {
+	server.Drain()
+	delay := s.opts.drainDelay
+	if tcp, ok := ln.Addr().(*net.TCPAddr); ok && tcp.IP.IsLoopback() && !s.opts.drainDelaySet {
+		delay = 0
+	}
+	if delay > 0 {
+		s.log.Info("not ready any more; still serving", "for", delay)
+		time.Sleep(delay)
 	}
 }
 
@@ -207,7 +253,7 @@ func (s *service) newLocker() (*locks.Locker, error) {
 func (s *service) startWorker(ctx context.Context, locker *locks.Locker) (wait func(), err error) {
 	updater := handlers.NewUpdater(s.store, locker, s.tasks, s.kinds, handlers.Config{
 		Worker: workerName(), Namespaces: s.opts.namespaces, Logger: s.log, DestroyGrace: s.opts.destroyGrace, ReclaimGrace: s.opts.reclaimGrace,
-		Metrics: s.stats,
+		Metrics: s.stats, Tracer: s.tracer,
 	})
 	server := handlers.NewServer(queueClient(s.opts.redis), updater, handlers.ServerConfig{
 		Concurrency: s.opts.concurrency, DispatchInterval: s.opts.dispatchInterval, ShutdownTimeout: s.opts.shutdownTimeout, Logger: s.log,
