@@ -121,7 +121,7 @@ func (u *Updater) updateLocked(ctx context.Context, ref model.Ref) (owed bool, e
 	if errors.Is(err, locks.ErrBusy) {
 		result = metrics.UpdateBusy
 		delay, err := u.store.Busy(ctx, ref, model.NewWriter(), busyFirst)
-		u.log.Debug("lock is busy", "object", ref, "delay", delay)
+		u.log.Debug("lock is busy", "object", ref.String(), "delay", delay)
 		return false, err
 	}
 	if err != nil {
@@ -133,7 +133,7 @@ func (u *Updater) updateLocked(ctx context.Context, ref model.Ref) (owed bool, e
 		if errors.Is(err, model.ErrStaleWriter) {
 			// Somebody else is the writer now, and sees to the object.
 			result = metrics.UpdateStale
-			u.log.Info("stale update stopped", "object", ref)
+			u.log.Info("stale update stopped", "object", ref.String())
 			return false, nil
 		}
 		if err != nil {
@@ -167,13 +167,13 @@ func (u *Updater) round(ctx context.Context, lock *locks.Lock, ref model.Ref) (a
 	}
 	lock.OnExtend(func(ctx context.Context) {
 		if err := u.store.Touch(ctx, claim); err != nil {
-			u.log.Warn("could not keep the object out of the sweeper's sight", "object", ref, "error", err)
+			u.log.Warn("could not keep the object out of the sweeper's sight", "object", ref.String(), "error", err)
 		}
 	})
 	defer lock.OnExtend(nil)
 	defer func() {
 		if p := recover(); p != nil {
-			u.log.Error("update panicked", "object", ref, "panic", p, "stack", string(debug.Stack()))
+			u.log.Error("update panicked", "object", ref.String(), "panic", p, "stack", string(debug.Stack()))
 			err = fmt.Errorf("panic: %v", p)
 		}
 		if err != nil {
@@ -204,7 +204,7 @@ func (u *Updater) putOff(ctx context.Context, claim *store.Claim, cause error) {
 		delay = 0
 	}
 	if _, err := u.store.Finish(ctx, claim, claim.Now.Add(delay)); err != nil {
-		u.log.Debug("could not put off", "object", claim.Ref, "error", err)
+		u.log.Debug("could not put off", "object", claim.Ref.String(), "error", err)
 	}
 }
 

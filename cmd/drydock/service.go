@@ -191,7 +191,7 @@ func (s *service) declare(ctx context.Context, bps []*model.Blueprint) error {
 		if err != nil {
 			return fmt.Errorf("declare blueprint %s: %w", bp.Name, err)
 		}
-		s.log.Info("blueprint declared", "namespace", bp.Namespace, "name", bp.Name, "kind", bp.Kind, "type", bp.Type, "new", created)
+		s.log.Info("blueprint declared", "object", model.BlueprintRef(bp.Namespace, bp.Name).String(), "kind", bp.Kind, "type", bp.Type, "new", created)
 		if err := s.tasks.Enqueue(ctx, wake...); err != nil {
 			s.log.Warn("could not enqueue updates; the sweeper will", "error", err)
 		}
@@ -239,7 +239,7 @@ func (s *service) newLocker() (*locks.Locker, error) {
 		return nil, err
 	}
 	locker, err := locks.New(nodes, locks.Config{
-		TTL: s.opts.lockTTL, Logger: s.log,
+		TTL: s.opts.lockTTL, Logger: s.log, Attr: lockAttr,
 		ExtendDone: func(_ time.Duration, err error) { s.stats.LockExtended(err) },
 		Lost:       func(string, error) { s.stats.LockLost() },
 	})
@@ -247,6 +247,15 @@ func (s *service) newLocker() (*locks.Locker, error) {
 		return nil, model.Invalid("--lock-redis", "%s", err)
 	}
 	return locker, nil
+}
+
+// lockAttr names the object of a lock in a log line, as all other lines do.
+func lockAttr(key string) slog.Attr {
+	ref, err := store.ParseLockKey(key)
+	if err != nil {
+		return slog.String("key", key)
+	}
+	return slog.String("object", ref.String())
 }
 
 // startWorker takes update tasks until ctx ends, then lets the running ones finish. The returned function waits for that.
