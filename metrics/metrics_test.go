@@ -198,3 +198,12 @@ func TestLocksAreCounted(t *testing.T) {
 		t.Errorf("it shows %v", got)
 	}
 }
+
+// BenchmarkUpdate is what counting an update costs that consumes one command.
+func BenchmarkUpdate(b *testing.B) {
+	m := New(prometheus.NewRegistry())
+	for b.Loop() {
+		m.Consumed(model.KindLease, model.CommandRelease, model.OutcomeApplied, time.Millisecond)
+		m.Updated(model.KindLease, UpdateDone, time.Millisecond, 7)
+	}
+}

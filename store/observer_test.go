@@ -18,25 +18,25 @@ type recorder struct {
 	lines []string
 }
 
-func (r *recorder) add(format string, args ...any) {
+func (r *recorder) addf(format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.lines = append(r.lines, fmt.Sprintf(format, args...))
 }
 
 func (r *recorder) Sent(k model.Kind, name model.CommandName, via model.Via, n int) {
-	r.add("sent %s %s via %s: %d", k, name, via, n)
+	r.addf("sent %s %s via %s: %d", k, name, via, n)
 }
 
 func (r *recorder) Consumed(k model.Kind, name model.CommandName, o model.Outcome, took time.Duration) {
-	r.add("consumed %s %s: %s after %s", k, name, o, took)
+	r.addf("consumed %s %s: %s after %s", k, name, o, took)
 }
 
-func (r *recorder) Unread(k model.Kind, n int) { r.add("unread %s: %d", k, n) }
-func (r *recorder) Stale(op string)            { r.add("stale %s", op) }
+func (r *recorder) Unread(k model.Kind, n int) { r.addf("unread %s: %d", k, n) }
+func (r *recorder) Stale(op string)            { r.addf("stale %s", op) }
 
 func (r *recorder) Swept(s Swept) {
-	r.add("swept %d lost, %d busy, %d planned", s.Lost, s.Busy, s.Planned)
+	r.addf("swept %d lost, %d busy, %d planned", s.Lost, s.Busy, s.Planned)
 }
 
 // want compares what was told since the last time.

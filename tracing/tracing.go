@@ -24,8 +24,11 @@ const scope = "drydock"
 // maxLinks bounds how many other requests a span names: a thousand releases of one lease are consumed by one update.
 const maxLinks = 32
 
-// header is the one field of W3C trace context that is passed on. Vendors' tracestate is not stored.
-const header = "traceparent"
+// The one field of W3C trace context that is passed on, and the header that brings it. Vendors' tracestate is not stored.
+const (
+	field  = "traceparent"
+	Header = "Traceparent"
+)
 
 // Tracer begins traces. A nil *Tracer begins none.
 type Tracer struct{ tracer trace.Tracer }
@@ -51,7 +54,7 @@ func (t *Tracer) Request(ctx context.Context, h http.Header, name string, attrs 
 	if t == nil {
 		return ctx, func(error, ...Attr) {}
 	}
-	ctx = parse(ctx, h.Get(header))
+	ctx = parse(ctx, h.Get(Header))
 	return begun(t.tracer.Start(ctx, name, trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(attrs...)))
 }
 
@@ -87,7 +90,7 @@ func Child(ctx context.Context, name string, attrs ...Attr) (context.Context, En
 func Carry(ctx context.Context) string {
 	carrier := propagation.MapCarrier{}
 	propagation.TraceContext{}.Inject(ctx, carrier)
-	return carrier[header]
+	return carrier[field]
 }
 
 // ID returns the id of the context's trace, for log lines; "" when there is none.
@@ -99,7 +102,7 @@ func ID(ctx context.Context) string {
 }
 
 func parse(ctx context.Context, traceparent string) context.Context {
-	return propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{header: traceparent})
+	return propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{field: traceparent})
 }
 
 func begun(ctx context.Context, span trace.Span) (context.Context, End) {

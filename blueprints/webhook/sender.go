@@ -94,7 +94,7 @@ func (s *sender) send(ctx context.Context, m *hook.Message, body, secret []byte)
 	req.Header.Set(HeaderIdempotencyKey, m.IdempotencyKey)
 	req.Header.Set(HeaderStep, string(m.Step))
 	if trace := tracing.Carry(ctx); trace != "" {
-		req.Header.Set("Traceparent", trace)
+		req.Header.Set(tracing.Header, trace)
 	}
 	req.Header.Set(HeaderSignature, Sign(secret, body, time.Now()))
 	resp, err := s.client.Do(req)
