@@ -53,6 +53,9 @@ func (s *Server) createLease(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	if created.Lease != nil {
+		c.Set(objectKey, created.Lease.Ref)
+	}
 	s.wake(c, created.Wake)
 	if created.Answer != nil {
 		c.Response().Header().Set(echo.HeaderLocation, "/v1/leases/"+idOf(created.Answer.Body)+q.suffix())

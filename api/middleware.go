@@ -16,6 +16,7 @@ import (
 
 	"drydock/api/wire"
 	"drydock/model"
+	"drydock/tracing"
 )
 
 // use installs what every request passes, outermost first.
@@ -24,6 +25,7 @@ func (s *Server) use() {
 		rememberClient,
 		checkRequestID,
 		middleware.RequestIDWithConfig(middleware.RequestIDConfig{Generator: model.NewID, TargetHeader: wire.HeaderRequestID}),
+		s.trace,
 		middleware.RequestLoggerWithConfig(middleware.RequestLoggerConfig{
 			HandleError:     true, // the status that is logged is the one that was sent
 			LogLatency:      true,
@@ -144,6 +146,12 @@ func (s *Server) observe(c echo.Context, v middleware.RequestLoggerValues) error
 		slog.String("address", v.RemoteIP),
 		slog.String("user", userOf(c)),
 		slog.String("user_agent", plainText(v.UserAgent, maxUserAgent)),
+	}
+	if object, ok := c.Get(objectKey).(model.Ref); ok {
+		attrs = append(attrs, slog.String("object", object.String()))
+	}
+	if id := tracing.ID(c.Request().Context()); id != "" {
+		attrs = append(attrs, slog.String("trace_id", id))
 	}
 	switch kind, _, field := explain(v.Error); {
 	case v.Error == nil:

@@ -165,6 +165,7 @@ func pathParam(c echo.Context, name string) string {
 func pathRef(c echo.Context, namespace string, kind model.Kind) (model.Ref, error) {
 	ref := model.Ref{Namespace: namespace, Kind: kind, ID: pathParam(c, "id")}
 	if model.ValidID(ref.ID) {
+		c.Set(objectKey, ref)
 		return ref, nil
 	}
 	if kind == model.KindResource {

@@ -16,6 +16,7 @@ import (
 
 	"drydock/auth"
 	"drydock/outbound"
+	"drydock/tracing"
 )
 
 // Config says what a [Server] works with.
@@ -47,6 +48,9 @@ type Config struct {
 	Registry *prometheus.Registry
 	// Log takes the access log and what went wrong; default [slog.Default].
 	Log *slog.Logger
+
+	// Tracer traces requests; nil = nobody does.
+	Tracer *tracing.Tracer
 
 	// RequestTimeout bounds a request, without the waiting of a waiting read; default 15s.
 	RequestTimeout time.Duration

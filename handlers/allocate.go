@@ -297,7 +297,7 @@ func (r *leaseRun) make(ctx context.Context, p *place, left int, ahead []string)
 	if err != nil {
 		return false, err
 	}
-	r.written(ctx, applied)
+	r.written(ctx, st.Step, applied)
 	return applied.Again, nil
 }
 

@@ -54,6 +54,8 @@ func (u *Updater) runHook(ctx context.Context, lock *locks.Lock, w work, call bl
 	defer cancel()
 	watchdog := time.AfterFunc(timeout+hookGrace, lock.StopExtending)
 	defer watchdog.Stop()
+	ends := func(error) {}
+	defer func() { ends(err) }()
 	defer func() {
 		if p := recover(); p != nil {
 			err = &hookError{fmt.Errorf("the hook panicked: %v", p)}
@@ -63,7 +65,9 @@ func (u *Updater) runHook(ctx context.Context, lock *locks.Lock, w work, call bl
 		return err
 	}
 	call.Key = string(call.Object.Kind) + "/" + call.Object.ID + "/" + w.key
-	err = fn(hookCtx, call)
+	var observed context.Context
+	observed, ends = u.observeHook(hookCtx, w, call)
+	err = fn(observed, call)
 	switch {
 	case ctx.Err() != nil:
 		// The lock was lost or the process shuts down: whatever the hook says, this run must not write.

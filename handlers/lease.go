@@ -304,7 +304,7 @@ func (r *leaseRun) apply(ctx context.Context, st store.LeaseStep) (store.Applied
 	if err != nil {
 		return applied, err
 	}
-	r.written(ctx, applied)
+	r.written(ctx, st.Step, applied)
 	return applied, nil
 }
 

@@ -419,7 +419,7 @@ func (r *resourceRun) apply(ctx context.Context, st store.ResourceStep) (store.A
 	if err != nil {
 		return applied, err
 	}
-	r.written(ctx, applied)
+	r.written(ctx, st.Step, applied)
 	return applied, nil
 }
 

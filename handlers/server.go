@@ -61,7 +61,11 @@ func NewServer(opt asynq.RedisConnOpt, u *Updater, cfg ServerConfig) *Server {
 			// The wake index brings objects back; asynq's retries only tidy up after themselves.
 			RetryDelayFunc: func(int, error, *asynq.Task) time.Duration { return 15 * time.Second },
 			ErrorHandler: asynq.ErrorHandlerFunc(func(_ context.Context, t *asynq.Task, err error) {
-				cfg.Logger.Warn("update failed", "task", t.Type(), "payload", string(t.Payload()), "error", err)
+				if ref, bad := tasks.Parse(t.Type(), t.Payload()); bad == nil {
+					cfg.Logger.Warn("update failed", "object", ref.String(), "error", err)
+					return
+				}
+				cfg.Logger.Warn("task refused", "task", t.Type(), "payload", string(t.Payload()), "error", err)
 			}),
 			Logger:   asynqLogger{cfg.Logger.With("component", "asynq")},
 			LogLevel: asynq.WarnLevel,

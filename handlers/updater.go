@@ -13,9 +13,11 @@ import (
 
 	"drydock/blueprints"
 	"drydock/locks"
+	"drydock/metrics"
 	"drydock/model"
 	"drydock/store"
 	"drydock/tasks"
+	"drydock/tracing"
 )
 
 // Enqueuer schedules update tasks; see [tasks.Client].
@@ -37,6 +39,10 @@ type Config struct {
 	DestroyGrace time.Duration
 	// Logger gets what happens to objects. Default slog.Default().
 	Logger *slog.Logger
+	// Metrics counts updates and hooks; nil = nobody does.
+	Metrics *metrics.Metrics
+	// Tracer traces updates; nil = nobody does.
+	Tracer *tracing.Tracer
 }
 
 // Graces that suit most: a host that was needed a moment ago is likely to be needed again, and most clean-up ends sooner.
@@ -103,10 +109,19 @@ func (u *Updater) Update(ctx context.Context, ref model.Ref) error {
 
 // updateLocked holds the lock once. owed reports that something came in between the last look under the lock and the unlock.
 func (u *Updater) updateLocked(ctx context.Context, ref model.Ref) (owed bool, err error) {
+	ctx, trips := store.WithTrips(ctx)
+	begin, result := time.Now(), metrics.UpdateDone
+	defer func() {
+		if err != nil {
+			result = metrics.UpdateFailed
+		}
+		u.cfg.Metrics.Updated(ref.Kind, result, time.Since(begin), trips.Count())
+	}()
 	lock, err := u.locks.TryLock(ctx, store.LockKey(ref))
 	if errors.Is(err, locks.ErrBusy) {
+		result = metrics.UpdateBusy
 		delay, err := u.store.Busy(ctx, ref, model.NewWriter(), busyFirst)
-		u.log.Debug("lock is busy", "object", ref, "delay", delay)
+		u.log.Debug("lock is busy", "object", ref.String(), "delay", delay)
 		return false, err
 	}
 	if err != nil {
@@ -117,7 +132,8 @@ func (u *Updater) updateLocked(ctx context.Context, ref model.Ref) (owed bool, e
 		again, err := u.round(lock.Context(), lock, ref)
 		if errors.Is(err, model.ErrStaleWriter) {
 			// Somebody else is the writer now, and sees to the object.
-			u.log.Info("stale update stopped", "object", ref)
+			result = metrics.UpdateStale
+			u.log.Info("stale update stopped", "object", ref.String())
 			return false, nil
 		}
 		if err != nil {
@@ -139,22 +155,25 @@ func (u *Updater) round(ctx context.Context, lock *locks.Lock, ref model.Ref) (a
 	if err := lock.Trusted(); err != nil {
 		return false, err
 	}
+	began := time.Now()
 	claim, err := u.store.Claim(ctx, ref, u.cfg.Worker)
 	if err != nil || claim == nil {
 		return false, err
 	}
+	ctx, end := u.trace(ctx, claim, began)
+	defer func() { end(err) }()
 	if err := lock.Trusted(); err != nil {
 		return false, err
 	}
 	lock.OnExtend(func(ctx context.Context) {
 		if err := u.store.Touch(ctx, claim); err != nil {
-			u.log.Warn("could not keep the object out of the sweeper's sight", "object", ref, "error", err)
+			u.log.Warn("could not keep the object out of the sweeper's sight", "object", ref.String(), "error", err)
 		}
 	})
 	defer lock.OnExtend(nil)
 	defer func() {
 		if p := recover(); p != nil {
-			u.log.Error("update panicked", "object", ref, "panic", p, "stack", string(debug.Stack()))
+			u.log.Error("update panicked", "object", ref.String(), "panic", p, "stack", string(debug.Stack()))
 			err = fmt.Errorf("panic: %v", p)
 		}
 		if err != nil {
@@ -185,7 +204,7 @@ func (u *Updater) putOff(ctx context.Context, claim *store.Claim, cause error) {
 		delay = 0
 	}
 	if _, err := u.store.Finish(ctx, claim, claim.Now.Add(delay)); err != nil {
-		u.log.Debug("could not put off", "object", claim.Ref, "error", err)
+		u.log.Debug("could not put off", "object", claim.Ref.String(), "error", err)
 	}
 }
 
@@ -217,8 +236,9 @@ func (r *run) merge(st store.Step) store.Step {
 }
 
 // written says that what was carried has been written, and enqueues whom the write woke.
-func (r *run) written(ctx context.Context, applied store.Applied) {
+func (r *run) written(ctx context.Context, st store.Step, applied store.Applied) {
 	r.carried = store.Step{}
+	r.logConsumed(ctx, st.Consume)
 	r.enqueue(ctx, applied.Wake)
 }
 

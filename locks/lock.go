@@ -125,7 +125,7 @@ func (k *Lock) Unlock() {
 	defer k.callMu.Unlock()
 	// A lost lock is freed as well: some nodes may still have it, and only our own value is ever removed.
 	if _, err := k.mutex.UnlockContext(k.ctx); err != nil && !lost {
-		k.locker.cfg.Logger.Warn("unlock failed", slog.String("key", k.Key()), slog.Any("error", err))
+		k.locker.cfg.Logger.Warn("unlock failed", k.locker.cfg.Attr(k.Key()), slog.Any("error", err))
 	}
 }
 
@@ -151,7 +151,7 @@ func (k *Lock) lose(why error) error {
 	k.endLocked(err)
 	k.mu.Unlock()
 	k.cancel(err)
-	k.locker.cfg.Logger.Warn("lock lost", slog.String("key", k.Key()), slog.Any("error", err))
+	k.locker.cfg.Logger.Warn("lock lost", k.locker.cfg.Attr(k.Key()), slog.Any("error", err))
 	if k.locker.cfg.Lost != nil {
 		k.locker.cfg.Lost(k.Key(), err)
 	}

@@ -41,6 +41,8 @@ type Config struct {
 	Lost func(key string, err error)
 	// Logger gets a warning for each lost lock and each unlock that failed. Default [slog.Default].
 	Logger *slog.Logger
+	// Attr says in those lines which lock it is about. Default its key.
+	Attr func(key string) slog.Attr
 	// Clocks reads the clocks. Default [ReadClocks]; another one is for tests.
 	Clocks func() Reading
 }
@@ -50,6 +52,9 @@ func (cfg Config) withDefaults() (Config, error) {
 	cfg.Margin = cmp.Or(cfg.Margin, cfg.TTL/10)
 	cfg.NodeTimeout = cmp.Or(cfg.NodeTimeout, min(cfg.TTL/4, 500*time.Millisecond))
 	cfg.Logger = cmp.Or(cfg.Logger, slog.Default())
+	if cfg.Attr == nil {
+		cfg.Attr = func(key string) slog.Attr { return slog.String("key", key) }
+	}
 	if cfg.Clocks == nil {
 		cfg.Clocks = ReadClocks
 	}

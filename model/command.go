@@ -93,6 +93,8 @@ type Command struct {
 	Origin Origin
 	Reason string
 	SentAt time.Time
+	// Trace is the W3C traceparent of whoever sent it; empty when nobody traces. It is for workers, not for callers.
+	Trace string
 
 	// The rest is empty until the command is consumed.
 

@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"drydock/model"
+	"drydock/tracing"
 )
 
 // errAllocationPending says that the lease already has an allocation on its way.
@@ -61,6 +62,9 @@ func (s *Store) CreateResource(ctx context.Context, c *Claim, n NewResource, st 
 	j.Lease, j.Blueprint, j.Rev, j.Limit, j.Slots = c.Ref.ID, n.Blueprint.Name, n.Blueprint.Rev, &n.Blueprint.Limit, n.Slots
 	ref := model.ResourceRef(c.Ref.Namespace, n.ID)
 	args := append([]any{n.ID, mustJSON(j)}, n.fields(c.Ref.ID)...)
+	if trace := tracing.Carry(ctx); trace != "" {
+		args = append(args, "trace", trace)
+	}
 	reply, err := s.run(ctx, "create resource", createResourceScript, []string{objectKey(ref), objectKey(c.Ref)}, args...)
 	if err != nil {
 		return Applied{}, err

@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"drydock/model"
+	"drydock/tracing"
 )
 
 // Consumption is how one command was consumed.
@@ -214,6 +215,9 @@ type stepJSON struct {
 	Limit     *int     `json:"limit,omitempty"`
 	MinIdle   *int     `json:"min_idle,omitempty"`
 	Slots     []string `json:"slots,omitempty"`
+
+	// step is what it was made of.
+	step Step
 }
 
 type consumeJSON struct {
@@ -245,10 +249,18 @@ type cascadeJSON struct {
 	Text   string `json:"text"`
 }
 
+// carry stores the trace of the update that consumes commands with the object, so that what it does later, without a command, is part of
+// the same trace.
+func carry(ctx context.Context, st Step, set map[string]string) {
+	if trace := tracing.Carry(ctx); trace != "" && len(st.Consume) > 0 {
+		set["trace"] = trace
+	}
+}
+
 // encode fills in what both kinds of step share.
 func (c *Claim) encode(st Step, path []string, set map[string]string) stepJSON {
 	j := stepJSON{
-		Writer: c.Writer, Version: c.version, From: c.status, Fence: c.Fence, Worker: c.Worker, Path: path, Set: set,
+		Writer: c.Writer, Version: c.version, From: c.status, Fence: c.Fence, Worker: c.Worker, Path: path, Set: set, step: st,
 	}
 	for _, k := range st.Consume {
 		j.Consume = append(j.Consume, consumeJSON{
@@ -301,6 +313,7 @@ func (s *Store) ApplyLease(ctx context.Context, c *Claim, st LeaseStep) (Applied
 	if st.Requeue {
 		set["resource"], set["blueprint"], set["slots"], set["acquired"] = "", "", "", ""
 	}
+	carry(ctx, st.Step, set)
 	j := c.encode(st.Step, toStringsOf(st.Path), set)
 	j.Pass, j.Compete, j.StandBack = st.Pass, st.Compete, st.StandBack
 	if a := st.Acquire; a != nil {
@@ -321,7 +334,7 @@ func (s *Store) ApplyLease(ctx context.Context, c *Claim, st LeaseStep) (Applied
 	}
 	ends := slices.Contains(st.Path, model.LeaseReleased) || slices.Contains(st.Path, model.LeaseBroken)
 	if ends && c.Lease.Work.ForResource != "" {
-		j.SubRelease = s.ownRelease(model.KindResource, "the lease that it stands on has ended")
+		j.SubRelease = s.ownRelease(ctx, model.KindResource, "the lease that it stands on has ended")
 	}
 	return s.apply(ctx, "apply lease", applyLeaseScript, c, j)
 }
@@ -355,13 +368,14 @@ func (s *Store) ApplyResource(ctx context.Context, c *Claim, st ResourceStep) (A
 			set["retire"] = strconv.FormatInt(st.RetireAfter.Milliseconds(), 10)
 		}
 	}
+	carry(ctx, st.Step, set)
 	j := c.encode(st.Step, toStringsOf(st.Path), set)
 	j.Unleased, j.Refill, j.KeepIdle = st.Unleased, st.Refill, st.KeepIdle
 	if slices.Contains(st.Path, model.ResourceDestroyed) && c.Resource.Work.SubLease != "" {
-		j.SubRelease = s.ownRelease(model.KindLease, "the resource that stands on it is destroyed")
+		j.SubRelease = s.ownRelease(ctx, model.KindLease, "the resource that stands on it is destroyed")
 	}
 	if st.Cascade != "" {
-		j.Cascade = s.ownRelease(model.KindLease, st.Cascade)
+		j.Cascade = s.ownRelease(ctx, model.KindLease, st.Cascade)
 	}
 	applied, err := s.apply(ctx, "apply resource", applyResourceScript, c, j)
 	if err == nil && c.status == string(model.ResourceDestroyed) {
@@ -371,13 +385,13 @@ func (s *Store) ApplyResource(ctx context.Context, c *Claim, st ResourceStep) (A
 }
 
 // ownRelease is a release that a script sends to objects of a kind on Drydock's own account.
-func (*Store) ownRelease(k model.Kind, reason string) *cascadeJSON {
+func (*Store) ownRelease(ctx context.Context, k model.Kind, reason string) *cascadeJSON {
 	cmd := model.Command{
 		Name: model.CommandRelease, Author: model.SystemAuthor, Origin: model.Origin{Via: model.ViaWorker}, Reason: reason,
 	}
 	return &cascadeJSON{
 		States: commandable(k), ID: model.NewID(), Text: sentText(cmd),
-		Rest: rest(sentRecord{Command: cmd.Name, Author: cmd.Author, Origin: cmd.Origin, Reason: cmd.Reason}),
+		Rest: rest(sentRecord{Command: cmd.Name, Author: cmd.Author, Origin: cmd.Origin, Reason: cmd.Reason, Trace: tracing.Carry(ctx)}),
 	}
 }
 
@@ -390,7 +404,9 @@ func (s *Store) apply(ctx context.Context, op string, script *redis.Script, c *C
 }
 
 func (s *Store) applied(op string, c *Claim, j stepJSON, reply []any) (Applied, error) {
-	if err := stepError(toString(reply[0])); err != nil {
+	err := stepError(toString(reply[0]))
+	s.observeStep(op, c, j.step, reply, err)
+	if err != nil {
 		return Applied{}, fmt.Errorf("%s %s: %w", op, c.Ref, err)
 	}
 	c.version++
@@ -398,7 +414,7 @@ func (s *Store) applied(op string, c *Claim, j stepJSON, reply []any) (Applied, 
 		c.status = j.Path[len(j.Path)-1]
 	}
 	end := toString(reply[1])
-	return Applied{Done: end == "done", Again: end == "again", Wake: s.toRefs(c.Ref.Namespace, reply[2:])}, nil
+	return Applied{Done: end == "done", Again: end == "again", Wake: s.toRefs(c.Ref.Namespace, reply[min(3, len(reply)):])}, nil
 }
 
 // stepError maps the codes of the apply scripts.

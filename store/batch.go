@@ -50,7 +50,7 @@ func (s *Store) sendBatch(ctx context.Context, node *redis.Client, cmds []model.
 	var reached func() error
 	_, execErr := node.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, cmd := range cmds {
-			runs[i] = sendScript.EvalSha(ctx, p, []string{objectKey(cmd.Target)}, append(s.head(), sendArgs(cmd, model.Idempotency{})...)...)
+			runs[i] = sendScript.EvalSha(ctx, p, []string{objectKey(cmd.Target)}, append(s.head(), sendArgs(ctx, cmd, model.Idempotency{})...)...)
 		}
 		reached = s.cfg.Durability.barrier(ctx, p, objectKey(cmds[0].Target))
 		return nil

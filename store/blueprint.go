@@ -105,7 +105,7 @@ func (s *Store) admitMore(ctx context.Context, ns, name, cursor string) (woken [
 	for page := 1; cursor != "" && page <= wakePages; page++ {
 		reply, err := s.run(ctx, "admit", admitScript, []string{blueprintsKey(ns)}, name, cursor)
 		if err != nil {
-			s.log.Warn("could not wake all waiters; they look again by themselves", "namespace", ns, "blueprint", name, "error", err)
+			s.log.Warn("could not wake all waiters; they look again by themselves", "object", model.BlueprintRef(ns, name).String(), "error", err)
 			return woken
 		}
 		cursor = toString(reply[0])

@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"drydock/model"
+	"drydock/tracing"
 )
 
 var errKeyReused = model.Errorf(model.ErrorMismatch, "this Idempotency-Key was used for another request within the last day")
@@ -24,7 +25,7 @@ var errKeyReused = model.Errorf(model.ErrorMismatch, "this Idempotency-Key was u
 // [model.ErrorNotFound], [model.ErrorConflict] when the state takes no commands, [model.ErrorMismatch] when the key belongs to
 // another request, [model.ErrorUnavailable], [model.ErrorUnknown].
 func (s *Store) Send(ctx context.Context, cmd model.Command, idem model.Idempotency) (model.Sent, error) {
-	reply, err := s.write(ctx, "send", sendScript, []string{objectKey(cmd.Target)}, sendArgs(cmd, idem)...)
+	reply, err := s.write(ctx, "send", sendScript, []string{objectKey(cmd.Target)}, sendArgs(ctx, cmd, idem)...)
 	if err != nil {
 		return model.Sent{}, err
 	}
@@ -32,8 +33,8 @@ func (s *Store) Send(ctx context.Context, cmd model.Command, idem model.Idempote
 }
 
 // sendArgs are the script's arguments.
-func sendArgs(cmd model.Command, idem model.Idempotency) []any {
-	record := sentRecord{Command: cmd.Name, Args: cmd.Args, Author: cmd.Author, Origin: cmd.Origin, Reason: cmd.Reason}
+func sendArgs(ctx context.Context, cmd model.Command, idem model.Idempotency) []any {
+	record := sentRecord{Command: cmd.Name, Args: cmd.Args, Author: cmd.Author, Origin: cmd.Origin, Reason: cmd.Reason, Trace: tracing.Carry(ctx)}
 	return []any{
 		cmd.Target.Member(), cmd.ID, rest(record), string(cmd.Name), sentText(cmd), commandable(cmd.Target.Kind), flag(takesBack(cmd.Name)),
 		hashKey(idem.Key), idem.Fingerprint, idempotencyWindow.Milliseconds(),
@@ -50,6 +51,9 @@ func (s *Store) sentOf(cmd model.Command, reply []any) (out model.Sent, err erro
 		return model.Sent{}, notFound(ref.Kind)
 	case -3:
 		return model.Sent{}, model.Errorf(model.ErrorConflict, "the %s takes no %q in its present state", ref.Kind, cmd.Name)
+	}
+	if toInt(reply[0]) == 1 {
+		s.cfg.Observer.Sent(cmd.Target.Kind, cmd.Name, cmd.Origin.Via, 1)
 	}
 	out = model.Sent{
 		Repeat: toInt(reply[0]) == 0 || toString(reply[1]) != "",

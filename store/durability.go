@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"drydock/model"
+	"drydock/tracing"
 )
 
 // Durability is what an accepted write has reached before it is acknowledged.
@@ -64,11 +65,13 @@ func errNotDurable(level Durability, cause error) error {
 }
 
 // write runs a script whose effects a caller will be told are safe.
-func (s *Store) write(ctx context.Context, op string, script *redis.Script, keys []string, args ...any) ([]any, error) {
+func (s *Store) write(ctx context.Context, op string, script *redis.Script, keys []string, args ...any) (_ []any, err error) {
 	level := s.cfg.Durability
 	if level == Memory {
 		return s.run(ctx, op, script, keys, args...)
 	}
+	ctx, end := tracing.Child(ctx, "store "+op+" and sync")
+	defer func() { end(err) }()
 	node, err := s.nodeFor(ctx, keys[0])
 	if err != nil {
 		return nil, translate(op, err)

@@ -268,6 +268,7 @@ func calls(e *env, lease, resource *Claim) map[string]func(ctx context.Context) 
 		"Send": func(ctx context.Context) error {
 			return one(e.Send(ctx, command(lease.Ref, "c9", model.CommandRelease), idem))
 		},
+		"Sizes": func(ctx context.Context) error { return one(e.Sizes(ctx, e.ns)) },
 		"SendAll": func(ctx context.Context) error {
 			return errOf(e.SendAll(ctx, []model.Command{command(lease.Ref, "c8", model.CommandRelease)}))
 		},

@@ -75,7 +75,7 @@ func decodeWork(f map[string]string) model.Work {
 	failures, _ := strconv.Atoi(f["failures"])
 	return model.Work{
 		Writer: f["writer"], Version: version, Slots: decodeList(f["slots"]),
-		Hook: f["hook"], Failures: failures, EndedAt: parseMillis(f["ended"]),
+		Hook: f["hook"], Failures: failures, EndedAt: parseMillis(f["ended"]), Trace: f["trace"],
 	}
 }
 
@@ -174,6 +174,7 @@ type sentRecord struct {
 	Author  string            `json:"author"`
 	Origin  model.Origin      `json:"origin"`
 	Reason  string            `json:"reason,omitempty"`
+	Trace   string            `json:"trace,omitempty"`
 }
 
 // outcomeRecord is how a command was consumed. The script adds consumed_ms in front.
@@ -192,7 +193,7 @@ func decodeCommand(ref model.Ref, id, sent, outcome string) (*model.Command, err
 	}
 	c := &model.Command{
 		ID: id, Target: ref, Name: s.Command, Args: s.Args, Author: s.Author, Origin: s.Origin, Reason: s.Reason,
-		SentAt: millis(s.SentMS),
+		SentAt: millis(s.SentMS), Trace: s.Trace,
 	}
 	if outcome == "" {
 		return c, nil

@@ -1,6 +1,8 @@
 package store
 
 import (
+	"strings"
+
 	"drydock/model"
 )
 
@@ -85,4 +87,16 @@ func idemKey(ns, key string) string         { return prefix(ns) + "idem:" + key 
 func eventsKey(ns string) string            { return prefix(ns) + "events" }
 
 // LockKey names the object lock of an object. On the data Redis it lives beside the object.
-func LockKey(ref model.Ref) string { return prefix(ref.Namespace) + "lock:" + ref.Member() }
+func LockKey(ref model.Ref) string { return prefix(ref.Namespace) + lockPart + ref.Member() }
+
+const lockPart = "lock:"
+
+// ParseLockKey is the inverse of [LockKey].
+func ParseLockKey(key string) (model.Ref, error) {
+	rest, ok := strings.CutPrefix(key, "drydock:{")
+	ns, member, ok2 := strings.Cut(rest, "}:"+lockPart)
+	if !ok || !ok2 {
+		return model.Ref{}, model.Errorf(model.ErrorInternal, "%q is no key of an object lock", key)
+	}
+	return model.ParseMember(ns, member)
+}

@@ -7,6 +7,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"drydock/model"
+	"drydock/tracing"
 )
 
 // CreateLease queues a lease under an id of [model.NewID] and wakes its update. n has been checked. A repeated idempotency
@@ -39,6 +40,9 @@ func (s *Store) createLease(
 	}
 	if !n.Until.IsZero() {
 		args = append(args, "until", n.Until.UnixMilli())
+	}
+	if trace := tracing.Carry(ctx); trace != "" {
+		args = append(args, "trace", trace)
 	}
 	if forResource != "" {
 		args = append(args, "for_resource", forResource, "depth", depth)

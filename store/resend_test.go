@@ -101,6 +101,9 @@ func (r *resender) compare(name string, d dump, first, second any) {
 	case "send":
 		// The second run wakes the object as the first did, or because another command woke it: one task more harms nothing.
 		list, again := toSlice(first), toSlice(second)
+		if list[0] == int64(1) {
+			list[0] = int64(3) // stored before under this id
+		}
 		if len(again) >= 4 && !slices.Equal(toStrings(list[4:]), toStrings(again[4:])) && len(list) == 4 {
 			second = again[:4]
 		}
@@ -108,6 +111,7 @@ func (r *resender) compare(name string, d dump, first, second any) {
 		woken = 2
 		if list := toSlice(first); list[0] == "ok" {
 			list[0] = "repeat"
+			first = slices.Delete(list, 2, 3) // the tally is told once
 		}
 	case "put_blueprint", "delete_blueprint", "authorize":
 		woken = 3

@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"drydock/model"
+	"drydock/tracing"
 )
 
 // Config configures a [Store].
@@ -30,6 +31,8 @@ type Config struct {
 	EventsKept int
 	// Logger gets what nobody else is told. Default slog.Default().
 	Logger *slog.Logger
+	// Observer is told what is done. Default nobody.
+	Observer Observer
 }
 
 // DefaultVisibility fits the default lock TTL of 10 s.
@@ -62,6 +65,9 @@ func New(rdb redis.UniversalClient, cfg Config) *Store {
 		cfg.Visibility = DefaultVisibility
 	}
 	cfg.EventsKept = max(cmp.Or(cfg.EventsKept, DefaultEventsKept), MinEventsKept)
+	if cfg.Observer == nil {
+		cfg.Observer = nobody{}
+	}
 	s := &Store{rdb: rdb, cfg: cfg, log: cfg.Logger}
 	if s.log == nil {
 		s.log = slog.Default()
@@ -113,7 +119,9 @@ func (s *Store) head() []any {
 
 // run runs a script that returns an array.
 func (s *Store) run(ctx context.Context, op string, script *redis.Script, keys []string, args ...any) ([]any, error) {
+	ctx, end := tracing.Child(ctx, "store "+op)
 	reply, err := script.Run(ctx, s.rdb, keys, append(s.head(), args...)...).Slice()
+	end(err)
 	return reply, translate(op, err)
 }
 

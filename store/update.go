@@ -43,8 +43,9 @@ func (s *Store) Claim(ctx context.Context, ref model.Ref, worker string) (*Claim
 		Command: model.CommandRelease, Author: model.SystemAuthor, Origin: model.Origin{Via: model.ViaWorker},
 		Reason: "its until has passed",
 	}
+	expiryID := model.NewID()
 	reply, err := s.run(ctx, "claim", claimScript, []string{objectKey(ref)},
-		ref.Member(), c.Writer, schemaVersion, MaxClaimed, model.NewID(), rest(expiry), commandable(ref.Kind))
+		ref.Member(), c.Writer, schemaVersion, MaxClaimed, expiryID, rest(expiry), commandable(ref.Kind))
 	if err != nil {
 		return nil, err
 	}
@@ -67,6 +68,7 @@ func (s *Store) Claim(ctx context.Context, ref model.Ref, worker string) (*Claim
 		}
 		c.Commands = append(c.Commands, cmd)
 	}
+	s.observeExpiry(c, expiryID)
 	return c, nil
 }
 
@@ -100,6 +102,7 @@ func (s *Store) Touch(ctx context.Context, c *Claim) error {
 		return translate("touch", err)
 	}
 	if moved == 0 {
+		s.cfg.Observer.Stale("touch")
 		return model.ErrStaleWriter
 	}
 	return nil
@@ -123,6 +126,7 @@ func (s *Store) Finish(ctx context.Context, c *Claim, lookAgain time.Time) (agai
 		return false, translate("finish", err)
 	}
 	if code == "stale" {
+		s.cfg.Observer.Stale("finish")
 		return false, model.ErrStaleWriter
 	}
 	return code == "again", nil
@@ -144,5 +148,10 @@ func (s *Store) Due(ctx context.Context, ns string, limit int) (refs []model.Ref
 	if err != nil {
 		return nil, 0, err
 	}
-	return s.toRefs(ns, reply[2:]), toInt(reply[1]), nil
+	refs = s.toRefs(ns, reply[4:])
+	if len(refs) > 0 {
+		lost, busy := int(toInt(reply[2])), int(toInt(reply[3]))
+		s.cfg.Observer.Swept(Swept{Lost: lost, Busy: busy, Planned: len(refs) - lost - busy})
+	}
+	return refs, toInt(reply[1]), nil
 }

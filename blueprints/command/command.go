@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"drydock/blueprints"
+	"drydock/tracing"
 )
 
 // Limits on what is kept of a run.
@@ -105,6 +106,9 @@ func Run(ctx context.Context, c Command) (Result, error) {
 	cmd.Env = slices.Clone(c.Env)
 	if cmd.Env == nil {
 		cmd.Env = []string{} // nil would be the worker's own environment
+	}
+	if trace := tracing.Carry(ctx); trace != "" {
+		cmd.Env = append(cmd.Env, "TRACEPARENT="+trace)
 	}
 	feed := func() {}
 	if c.HoldStdin {

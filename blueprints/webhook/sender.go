@@ -15,6 +15,7 @@ import (
 	"drydock/blueprints"
 	"drydock/blueprints/hook"
 	"drydock/outbound"
+	"drydock/tracing"
 )
 
 // Limits on what a service may send.
@@ -92,6 +93,9 @@ func (s *sender) send(ctx context.Context, m *hook.Message, body, secret []byte)
 	req.Header.Set("User-Agent", "drydock")
 	req.Header.Set(outbound.HeaderIdempotencyKey, m.IdempotencyKey)
 	req.Header.Set(HeaderStep, string(m.Step))
+	if trace := tracing.Carry(ctx); trace != "" {
+		req.Header.Set(tracing.Header, trace)
+	}
 	req.Header.Set(outbound.HeaderSignature, outbound.Sign(secret, body, time.Now()))
 	resp, err := s.client.Do(req)
 	if err != nil {

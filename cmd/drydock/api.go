@@ -21,7 +21,10 @@ func apiCommand() *cli.Command {
 		Flags: slices.Concat([]cli.Flag{
 			o.redisFlag(), o.listenFlag("127.0.0.1:8080", "`ADDR` to serve on"), o.blueprintsFlag(),
 		}, o.apiFlags(), o.blueprintFlags(), o.commonFlags(10*time.Minute)),
-		Action: func(ctx context.Context, _ *cli.Command) error { return runAPI(ctx, &o) },
+		Action: func(ctx context.Context, cmd *cli.Command) error {
+			o.drainDelaySet = cmd.IsSet("drain-delay")
+			return runAPI(ctx, &o)
+		},
 	}
 }
 

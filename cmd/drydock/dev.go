@@ -34,8 +34,11 @@ func devCommand() *cli.Command {
 		Usage: "run everything in one process, with a Redis of its own",
 		Description: "Starts a private redis-server with its data in a folder when one is on PATH, otherwise an in-memory look-alike that\n" +
 			"forgets everything; and the API, workers and Asynqmon. Without --blueprints it declares an example pool.",
-		Flags:  slices.Concat(flags, o.apiFlags(), o.workerFlags(), o.blueprintFlags(), o.commonFlags(time.Hour)),
-		Action: func(ctx context.Context, cmd *cli.Command) error { return runDev(ctx, &o, cmd.Root().Writer) },
+		Flags: slices.Concat(flags, o.apiFlags(), o.workerFlags(), o.blueprintFlags(), o.commonFlags(time.Hour)),
+		Action: func(ctx context.Context, cmd *cli.Command) error {
+			o.drainDelaySet = cmd.IsSet("drain-delay")
+			return runDev(ctx, &o, cmd.Root().Writer)
+		},
 	}
 }
 

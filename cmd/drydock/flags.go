@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -34,10 +35,14 @@ type options struct {
 	eventsKept    int
 	logLevel      string
 	logFormat     string
+	otlpEndpoint  string
 
 	listen     string
-	blueprints string
-	data       string
+	drainDelay time.Duration
+	// drainDelaySet says that the delay was asked for.
+	drainDelaySet bool
+	blueprints    string
+	data          string
 
 	concurrency      int
 	dispatchInterval time.Duration
@@ -106,6 +111,10 @@ func (o *options) commonFlags(taskRetention time.Duration) []cli.Flag {
 			Name: "log-format", Sources: env("log-format"), Value: "text", Destination: &o.logFormat,
 			Usage: "text or json",
 		},
+		&cli.StringFlag{
+			Name: "otlp-endpoint", Sources: env("otlp-endpoint", "OTEL_EXPORTER_OTLP_ENDPOINT"), Destination: &o.otlpEndpoint,
+			Usage: "send OpenTelemetry traces to the OTLP/HTTP collector at this `URL`, such as http://127.0.0.1:4318; default nowhere",
+		},
 	}
 }
 
@@ -146,8 +155,16 @@ func (o *options) apiFlags() []cli.Flag {
 			Usage: "what a write has reached before it is answered with 202: memory, local (synced to the append-only file; Redis 7.2) " +
 				"or replicas:<k>",
 		},
+		&cli.DurationFlag{
+			Name: "drain-delay", Sources: env("drain-delay"), Value: defaultDrainDelay, Destination: &o.drainDelay,
+			Usage: "how long to serve on after SIGTERM while /readyz says 503, so that balancers send no more; where only this " +
+				"host can connect, 0 unless it is given",
+		},
 	}, o.access.flags()...)
 }
+
+// defaultDrainDelay is longer than the interval at which most balancers ask, or hear, whether a server is ready.
+const defaultDrainDelay = 5 * time.Second
 
 // maxConcurrency keeps one process from opening more connections than a Redis takes by default.
 const maxConcurrency = 5000
@@ -203,10 +220,15 @@ func (o *options) check() error {
 	for name, d := range map[string]time.Duration{
 		"--dispatch-interval": o.dispatchInterval, "--task-retention": o.taskRetention, "--shutdown-timeout": o.shutdownTimeout,
 		"--destroy-grace": o.destroyGrace, "--reclaim-grace": o.reclaimGrace,
-		"--retention": o.retention,
+		"--retention": o.retention, "--drain-delay": o.drainDelay,
 	} {
 		if d < 0 {
 			return model.Invalid(name, "must not be negative")
+		}
+	}
+	if o.otlpEndpoint != "" {
+		if u, err := url.Parse(o.otlpEndpoint); err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+			return model.Invalid("--otlp-endpoint", "must be a URL such as http://127.0.0.1:4318")
 		}
 	}
 	if o.lockTTL < 100*time.Millisecond || o.lockTTL > time.Hour {

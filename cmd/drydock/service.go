@@ -30,10 +30,12 @@ import (
 	"drydock/deliver"
 	"drydock/handlers"
 	"drydock/locks"
+	"drydock/metrics"
 	"drydock/model"
 	"drydock/outbound"
 	"drydock/store"
 	"drydock/tasks"
+	"drydock/tracing"
 )
 
 // kinds are the blueprint kinds that this binary knows, within the bounds that the flags set.
@@ -115,6 +117,9 @@ type service struct {
 	prom  *prometheus.Registry
 	// addresses says where webhooks may go.
 	addresses outbound.AddressPolicy
+	stats     *metrics.Metrics
+	// tracer is nil when nobody traces.
+	tracer *tracing.Tracer
 	// closers run last to first.
 	closers []func()
 }
@@ -143,11 +148,54 @@ func newService(opts *options) (*service, error) {
 	redis.SetLogger(clientLogger{log.With("component", "go-redis")})
 	s := &service{opts: opts, log: log, rdb: rdb, kinds: known, prom: prometheus.NewRegistry(), addresses: addresses}
 	s.prom.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	s.store = store.New(rdb, store.Config{Visibility: opts.lockTTL + time.Second, Durability: level, EventsKept: opts.eventsKept, Logger: log})
+	if err := s.startTracing(); err != nil {
+		_ = rdb.Close()
+		return nil, err
+	}
+	s.stats = metrics.New(s.prom)
+	store.CountTrips(rdb)
+	s.store = store.New(rdb, store.Config{Visibility: opts.lockTTL + time.Second, Durability: level, EventsKept: opts.eventsKept, Logger: log, Observer: s.stats})
+	s.prom.MustRegister(metrics.NewCollector(metrics.CollectorConfig{
+		Store: s.store, Queue: tasks.NewInspector(asynq.NewInspectorFromRedisClient(rdb)), Namespaces: opts.namespaces, Log: log,
+	}), buildInfo())
 	s.tasks = tasks.NewClient(asynq.NewClientFromRedisClient(rdb), opts.taskRetention)
 	s.onClose(func() { _ = rdb.Close() })
 	s.onClose(s.store.Close)
 	return s, nil
+}
+
+// startTracing exports traces if there is somebody who takes them.
+func (s *service) startTracing() error {
+	if s.opts.otlpEndpoint == "" {
+		return nil
+	}
+	tracer, stop, err := tracing.Export(context.Background(), tracing.ExportConfig{
+		Endpoint: s.opts.otlpEndpoint, Version: version, Instance: workerName(), Log: s.log,
+	})
+	if err != nil {
+		return model.Invalid("--otlp-endpoint", "%s", err)
+	}
+	s.tracer = tracer
+	s.onClose(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+		defer cancel()
+		if err := stop(ctx); err != nil {
+			s.log.Warn("could not send the last traces", "error", err)
+		}
+	})
+	return nil
+}
+
+// flushTimeout bounds how long the end of a process waits for the collector.
+const flushTimeout = 3 * time.Second
+
+// buildInfo is a gauge that names the version.
+func buildInfo() prometheus.Collector {
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "drydock_build_info", Help: "Always 1; the label says which version runs.", ConstLabels: prometheus.Labels{"version": version},
+	})
+	info.Set(1)
+	return info
 }
 
 func (s *service) onClose(fn func()) { s.closers = append(s.closers, fn) }
@@ -166,7 +214,7 @@ func (s *service) declare(ctx context.Context, bps []*model.Blueprint) error {
 		if err != nil {
 			return fmt.Errorf("declare blueprint %s: %w", bp.Name, err)
 		}
-		s.log.Info("blueprint declared", "namespace", bp.Namespace, "name", bp.Name, "kind", bp.Kind, "type", bp.Type, "new", created)
+		s.log.Info("blueprint declared", "object", model.BlueprintRef(bp.Namespace, bp.Name).String(), "kind", bp.Kind, "type", bp.Type, "new", created)
 		if err := s.tasks.Enqueue(ctx, wake...); err != nil {
 			s.log.Warn("could not enqueue updates; the sweeper will", "error", err)
 		}
@@ -180,16 +228,30 @@ func (s *service) startAPI(ctx context.Context, ln net.Listener, door *access, e
 	s.onClose(func() { _ = dashboard.Close() })
 	cfg := api.Config{
 		Store: s.store, Tasks: s.tasks, Kinds: s.kinds, Registry: s.prom, Log: s.log, Addresses: s.addresses,
-		Asynqmon: dashboard, AsynqmonRoot: asynqmonRoot,
+		Asynqmon: dashboard, AsynqmonRoot: asynqmonRoot, Tracer: s.tracer,
 	}
 	door.configure(&cfg, &s.opts.access)
 	server := api.New(cfg)
 	web := server.HTTPServer()
 	web.TLSConfig = door.tls
-	waitDoor, waitWeb := door.start(ctx, s.log), serve(ctx, web, ln, errs, server.Drain)
+	waitDoor, waitWeb := door.start(ctx, s.log), serve(ctx, web, ln, errs, func() { s.drain(server, ln) })
 	return func() {
 		waitWeb()
 		waitDoor()
+	}
+}
+
+// drain tells balancers to send no more and gives them time to hear it. Where only this host can connect, nobody is waited for, unless the
+// delay was asked for.
+func (s *service) drain(server *api.Server, ln net.Listener) {
+	server.Drain()
+	delay := s.opts.drainDelay
+	if tcp, ok := ln.Addr().(*net.TCPAddr); ok && tcp.IP.IsLoopback() && !s.opts.drainDelaySet {
+		delay = 0
+	}
+	if delay > 0 {
+		s.log.Info("not ready any more; still serving", "for", delay)
+		time.Sleep(delay)
 	}
 }
 
@@ -199,17 +261,31 @@ func (s *service) newLocker() (*locks.Locker, error) {
 	if err != nil {
 		return nil, err
 	}
-	locker, err := locks.New(nodes, locks.Config{TTL: s.opts.lockTTL, Logger: s.log})
+	locker, err := locks.New(nodes, locks.Config{
+		TTL: s.opts.lockTTL, Logger: s.log, Attr: lockAttr,
+		ExtendDone: func(_ time.Duration, err error) { s.stats.LockExtended(err) },
+		Lost:       func(string, error) { s.stats.LockLost() },
+	})
 	if err != nil {
 		return nil, model.Invalid("--lock-redis", "%s", err)
 	}
 	return locker, nil
 }
 
+// lockAttr names the object of a lock in a log line, as all other lines do.
+func lockAttr(key string) slog.Attr {
+	ref, err := store.ParseLockKey(key)
+	if err != nil {
+		return slog.String("key", key)
+	}
+	return slog.String("object", ref.String())
+}
+
 // startWorker takes update tasks until ctx ends, then lets the running ones finish. The returned function waits for that.
 func (s *service) startWorker(ctx context.Context, locker *locks.Locker) (wait func(), err error) {
 	updater := handlers.NewUpdater(s.store, locker, s.tasks, s.kinds, handlers.Config{
 		Worker: workerName(), Namespaces: s.opts.namespaces, Logger: s.log, DestroyGrace: s.opts.destroyGrace, ReclaimGrace: s.opts.reclaimGrace,
+		Metrics: s.stats, Tracer: s.tracer,
 	})
 	server := handlers.NewServer(queueClient(s.opts.redis), updater, handlers.ServerConfig{
 		Concurrency: s.opts.concurrency, DispatchInterval: s.opts.dispatchInterval, ShutdownTimeout: s.opts.shutdownTimeout, Logger: s.log,
@@ -238,6 +314,7 @@ func (s *service) startWorker(ctx context.Context, locker *locks.Locker) (wait f
 // lockNodes are the servers that hold the object locks: the independent ones if there are any, otherwise the data Redis.
 func (s *service) lockNodes() (nodes []redis.UniversalClient, err error) {
 	add := func(node redis.UniversalClient) {
+		store.CountTrips(node)
 		s.onClose(func() { _ = node.Close() })
 		nodes = append(nodes, node)
 	}

@@ -48,6 +48,7 @@ local function consume(key, step, state)
   if state == 'destroyed' then
     local unread = redis.call('LPOP', key .. ':commands', MAX_DRAIN)
     for _, cid in ipairs(unread or {}) do
+      tally.unread = tally.unread + 1
       consume_one(key, cid, step.superseded)
     end
     redis.call('HSET', key, 'releases', 0)

@@ -3,7 +3,7 @@
 -- ARGV[3] -> name   ARGV[4] -> the step, JSON   ARGV[5] -> id of the spare, '' = none   ARGV[6:] -> fields and values of the spare
 -- Derived: <blueprint>:log, :resources, :idle, :making, blueprints:revs, resource:<id>, resources, resources:pending, slot:<key>, wake,
 -- events.
--- Returns {code, 'done' | 'again' | '', woken…}; code ok, repeat (applied before), stale, changed (the blueprint is another one), limit,
+-- Returns {code, 'done' | 'again' | '', tally, woken…}; code ok, repeat (applied before), stale, changed (the blueprint is another one), limit,
 -- held (a slot lock is), enough (there are as many idle as there shall be).
 -- Writes only after all checks pass.
 local name, step, id = ARGV[3], cjson.decode(ARGV[4]), ARGV[5]
@@ -23,4 +23,4 @@ if id ~= '' then
   make(id, o.type, step, 6, 'allocated to be kept idle')
   redis.call('SADD', key .. ':making', id)
 end
-return {'ok', step.finish and finish(key, member, step.finish) or '', unpack(woken)}
+return {'ok', step.finish and finish(key, member, step.finish) or '', tallied(), unpack(woken)}

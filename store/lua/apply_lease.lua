@@ -2,7 +2,7 @@
 -- KEYS[1] -> lease:<id>   ARGV[3] -> id   ARGV[4] -> the step, JSON of Go's LeaseStep
 -- Derived: <lease>:commands, :records, :history, :log, leases:<status>, leases:by-resource:<id>, resource:<id>, resource:<id>:leases,
 -- free:<type>, slot:<key>, waiting:<type>…, blueprints:revs, blueprint:<name>:held:<owner>, :gate:<owner>, :gates, :authorizations, wake, collectable, events.
--- Returns {code, 'done' | 'again' | '', woken…}; code ok, repeat (applied before), stale, transition, more (too many unread commands),
+-- Returns {code, 'done' | 'again' | '', tally, woken…}; code ok, repeat (applied before), stale, transition, more (too many unread commands),
 -- unusable (the resource takes no lease), changed (the blueprint is another one, or a gate is not shut any more), held (a slot lock is),
 -- quota (the owner has as many leases as the blueprint allows), releasing (a release waits, so it becomes active no more).
 -- Writes only after all checks pass, except that a resource that turns out unusable leaves the index of free ones.
@@ -113,4 +113,4 @@ if o.for_resource ~= '' and state ~= step.from then
   if redis.call('EXISTS', P .. above) == 1 and redis.call('HGET', P .. above, 'status') ~= 'destroyed' then owe(above) end
 end
 tell_step(member, step, state, o)
-return {'ok', step.finish and finish(key, member, step.finish) or '', unpack(woken)}
+return {'ok', step.finish and finish(key, member, step.finish) or '', tallied(), unpack(woken)}

@@ -3,7 +3,7 @@
 -- KEYS[1] -> resource:<id>   ARGV[3] -> id   ARGV[4] -> the step, JSON of Go's ResourceStep
 -- Derived: <resource>:commands, :records, :history, :log, :leases, resources:<status>, lease:<id>… of its leases, free:<type>,
 -- slot:<key>, waiting:<type>…, blueprint:<name>, :resources, :idle, :making, wake, collectable, events.
--- Returns {code, 'done' | 'again' | '', woken…}; code ok, repeat (applied before), stale, transition, more (too many unread commands),
+-- Returns {code, 'done' | 'again' | '', tally, woken…}; code ok, repeat (applied before), stale, transition, more (too many unread commands),
 -- leased (a lease has a place on it, and the step asked for none), needed (its blueprint would have too few idle ones without it).
 -- Writes only after all checks pass.
 local id, step = ARGV[3], cjson.decode(ARGV[4])
@@ -64,4 +64,4 @@ if state == 'destroyed' then
   wake_heads(o.type, 0)
 end
 tell_step(member, step, state, o)
-return {'ok', step.finish and finish(key, member, step.finish) or '', unpack(woken)}
+return {'ok', step.finish and finish(key, member, step.finish) or '', tallied(), unpack(woken)}

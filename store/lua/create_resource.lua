@@ -2,7 +2,7 @@
 -- KEYS[1] -> resource:<id>   KEYS[2] -> lease:<id> it is made for
 -- ARGV[3] -> resource id   ARGV[4] -> the lease's step, JSON   ARGV[5:] -> fields and values of the resource
 -- Derived: <lease>:commands, :records, :history, blueprints:revs, blueprint:<name>:resources, :held:<owner>, :gate:<owner>, :gates, :authorizations, resources, resources:pending, slot:<key>, waiting:<type>…, both logs, wake, events.
--- Returns {code, 'done' | 'again' | '', woken…}; code ok, repeat, stale, transition (the lease does not wait), changed (the blueprint is another one), limit, held (a slot lock is),
+-- Returns {code, 'done' | 'again' | '', tally, woken…}; code ok, repeat, stale, transition (the lease does not wait), changed (the blueprint is another one), limit, held (a slot lock is),
 -- pending (the lease has an allocation on its way), quota (the owner has as many leases as the blueprint allows).
 -- Writes only after all checks pass.
 local id, step = ARGV[3], cjson.decode(ARGV[4])
@@ -35,4 +35,4 @@ end
 local unseen = redis.call('HGET', lease_key, 'woken') == '1' and 1 or 0
 pass_on(step.lease, o.type, shape, o.order, math.max(step.pass or 0, unseen), true)
 tell_step(lease_member, step, 'pending', o)
-return {'ok', finish(lease_key, lease_member, step.finish), unpack(woken)}
+return {'ok', finish(lease_key, lease_member, step.finish), tallied(), unpack(woken)}

@@ -1,7 +1,17 @@
 -- due hands the sweeper the objects whose time in `wake` has passed and puts them out of sight for the visibility, so that of
 -- many sweepers one enqueues each.
 -- KEYS[1] -> wake   ARGV[3] -> how many at the most
--- Returns {now ms, how many are left, members…}. If its reply is lost, the objects come back after the visibility.
+-- Derived: busy, lease:<id>, resource:<id> or blueprint:<name> of those that are due.
+-- Returns {now ms, how many are left, how many of these were woken and never claimed, how many found their lock busy, members…}. If its
+-- reply is lost, the objects come back after the visibility.
 local members = redis.call('ZRANGE', KEYS[1], '-inf', int(NOW), 'BYSCORE', 'LIMIT', 0, tonumber(ARGV[3]))
-for _, member in ipairs(members) do redis.call('ZADD', KEYS[1], int(VISIBLE_AT), member) end
-return {NOW, redis.call('ZCOUNT', KEYS[1], '-inf', int(NOW)), unpack(members)}
+local lost, busy = 0, 0
+for _, member in ipairs(members) do
+  if redis.call('HEXISTS', P .. 'busy', member) == 1 then
+    busy = busy + 1
+  elseif string.find(member, '^%a+:.') and redis.call('HGET', member_key(member), 'woken') == '1' then
+    lost = lost + 1
+  end
+  redis.call('ZADD', KEYS[1], int(VISIBLE_AT), member)
+end
+return {NOW, redis.call('ZCOUNT', KEYS[1], '-inf', int(NOW)), lost, busy, unpack(members)}

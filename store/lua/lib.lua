@@ -79,11 +79,20 @@ local function woken_before(member)
   if redis.call('HGET', member_key(member), 'woken') == '1' then woken[1] = member end
 end
 
+-- What a script has done that its caller cannot know: commands pushed, by kind of object, and commands consumed unread.
+local tally = {lease = 0, resource = 0, unread = 0}
+local function tallied()
+  if tally.lease + tally.resource + tally.unread == 0 then return '' end
+  return tally.lease .. ' ' .. tally.resource .. ' ' .. tally.unread
+end
+
 -- push stores a command on an object's queue. The caller has checked that the object takes it.
 local function push(member, cid, rest, name, text, releases)
   local key = member_key(member)
   redis.call('HSET', key .. ':records', cid, stamp('sent_ms', rest))
   redis.call('RPUSH', key .. ':commands', cid)
+  local kind = string.match(member, '^%a+')
+  tally[kind] = tally[kind] + 1
   if releases then redis.call('HINCRBY', key, 'releases', 1) end
   log(key, 'command-sent', text, cid)
 end

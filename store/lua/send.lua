@@ -4,10 +4,10 @@
 -- ARGV[7] -> text for the log   ARGV[8] -> ",state,state," that take commands   ARGV[9] -> '1' when the command takes the
 -- object back   ARGV[10] -> idempotency key, '' = none   ARGV[11] -> its fingerprint   ARGV[12] -> how long it is remembered, ms
 -- Derived: <object>:commands, :records, :log, idem:<key>, wake, events, free:<type>.
--- Returns {code, answer, the object as show() has it, {command id, record, outcome} or {}, woken…}: 1 stored, 0 another request with
--- the key was before, 2 a release of an object that is released or destroyed (nothing to do), -1 the key belongs to another request,
+-- Returns {code, answer, the object as show() has it, {command id, record, outcome} or {}, woken…}: 1 stored, 3 stored before under this
+-- id, 0 another request with the key was before, 2 a release of an object that is released or destroyed (nothing to do), -1 the key belongs to another request,
 -- -2 no such object, -3 the state takes no commands.
--- Writes only after all checks pass. The same command id changes nothing and gets the first answer.
+-- Writes only after all checks pass. The same command id changes nothing and gets the first answer but for the code.
 local member, cid, idem = ARGV[3], ARGV[4], ARGV[10]
 local function reply(code, answer, id)
   local command = {}
@@ -29,7 +29,7 @@ if idem ~= '' then
 end
 if redis.call('HEXISTS', KEYS[1] .. ':records', cid) == 1 then
   woken_before(member)
-  return reply(1, '', cid)
+  return reply(3, '', cid)
 end
 local code = 1
 if not string.find(ARGV[8], ',' .. o.status .. ',', 1, true) then
