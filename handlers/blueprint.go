@@ -73,12 +73,9 @@ func (r *blueprintRun) keepIdle(ctx context.Context, bp *opened) (again bool, er
 	if idle+making >= bp.MinIdle {
 		return r.rest(ctx, time.Time{})
 	}
-	wanted, err := r.store.Wanted(ctx, bp.Namespace, bp.Type)
-	if err != nil {
+	if others, err := r.othersFirst(ctx, bp); err != nil {
 		return false, err
-	}
-	// Those who wait come first: what there is room for is theirs to make.
-	if slices.ContainsFunc(wanted, func(req model.Request) bool { return couldServe(bp, req) }) {
+	} else if others {
 		return r.rest(ctx, r.claim.Now.Add(sparesAgain))
 	}
 	offer, err := r.spare(ctx, bp)
@@ -91,12 +88,21 @@ func (r *blueprintRun) keepIdle(ctx context.Context, bp *opened) (again bool, er
 	return r.make(ctx, bp, *offer)
 }
 
-func couldServe(bp *opened, req model.Request) bool {
-	if !allowed(req, bp) {
-		return false
+// othersFirst reports whether a waiting lease can have a resource of the blueprint made now: then what there is room for is its to make.
+func (r *blueprintRun) othersFirst(ctx context.Context, bp *opened) (bool, error) {
+	wanted, err := r.store.Wanted(ctx, bp.Namespace, bp.Type)
+	if err != nil {
+		return false, err
 	}
-	ok, _ := bp.behaviour.CanServe(req)
-	return ok
+	for _, req := range wanted {
+		if !allowed(req, bp) {
+			continue
+		}
+		if free, err := r.freeOffers(ctx, bp, req, 1); len(free) > 0 || err != nil {
+			return true, err
+		}
+	}
+	return false, nil
 }
 
 // spare finds a resource that could be made: the one that was begun, if it still can be, or the best; nil = none.

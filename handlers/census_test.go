@@ -35,6 +35,8 @@ type census struct {
 }
 
 // censusScript reads all of a namespace at one instant.
+//
+//nolint:dupword // Lua closes its blocks one by one
 var censusScript = redis.NewScript(`
 local P = KEYS[1]
 local resources, leases, said = {}, {}, {}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"maps"
 	"sync"
 	"testing"
 	"time"
@@ -340,7 +341,9 @@ func (s *scripted) Fits(res *model.Resource, req model.Request) (bool, string) {
 	if s.config.Refuse {
 		return false, "refuses everything"
 	}
-	return blueprints.MatchReason(req.Attributes, res.Attributes)
+	want := maps.Clone(req.Attributes)
+	delete(want, "commit") // says what to do for the lease, not what the resource must be
+	return blueprints.MatchReason(want, res.Attributes)
 }
 
 func (s *scripted) Slots(*model.Resource, model.Request) []string { return s.config.Slots }
