@@ -20,6 +20,10 @@ type blueprintRun struct{ run }
 // it, but not when they find their place elsewhere.
 const sparesAgain = time.Second
 
+// sparesPatience is how often in a row it does so. A waiting lease that could have something made and does not, because what was made
+// for it broke, must not keep spares from everybody; what is made here it may take as well.
+const sparesPatience = 5
+
 // update does what is to be done next. again asks for another claim.
 func (r *blueprintRun) update(ctx context.Context) (again bool, err error) {
 	entry, err := r.catalog.at(ctx, r.claim.Ref.Namespace, r.claim.BlueprintsRev)
@@ -73,10 +77,13 @@ func (r *blueprintRun) keepIdle(ctx context.Context, bp *opened) (again bool, er
 	if idle+making >= bp.MinIdle {
 		return r.rest(ctx, time.Time{})
 	}
-	if others, err := r.othersFirst(ctx, bp); err != nil {
-		return false, err
-	} else if others {
-		return r.rest(ctx, r.claim.Now.Add(sparesAgain))
+	// What has been begun is finished, whoever has come meanwhile.
+	if work := r.claim.Blueprint.Work; work.Hook == "" && work.Failures < sparesPatience {
+		if others, err := r.othersFirst(ctx, bp); err != nil {
+			return false, err
+		} else if others {
+			return r.holdBack(ctx)
+		}
 	}
 	offer, err := r.spare(ctx, bp)
 	if err != nil {
@@ -86,6 +93,15 @@ func (r *blueprintRun) keepIdle(ctx context.Context, bp *opened) (again bool, er
 		return r.rest(ctx, time.Time{})
 	}
 	return r.make(ctx, bp, *offer)
+}
+
+// holdBack puts the making of a spare off for a moment.
+func (r *blueprintRun) holdBack(ctx context.Context) (again bool, err error) {
+	times := r.claim.Blueprint.Failures + 1
+	st := store.BlueprintStep{WorkChanges: store.WorkChanges{Failures: &times}}
+	st.Finish, st.LookAgain = true, r.claim.Now.Add(sparesAgain)
+	applied, err := r.apply(ctx, st)
+	return applied.Again, err
 }
 
 // othersFirst reports whether a waiting lease can have a resource of the blueprint made now: then what there is room for is its to make.
