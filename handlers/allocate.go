@@ -392,7 +392,7 @@ func waitingReason(usable []*opened, m *market, why []string, contended, pending
 	case len(m.reasons) > 0:
 		return "nothing that is free fits: " + strings.Join(m.reasons, "; ")
 	}
-	return strings.Join(append([]string{"everything that fits is in use or paused"}, why...), "; ")
+	return strings.Join(append([]string{"all that fits is in use or paused"}, why...), "; ")
 }
 
 func names(list []*opened) []string {
