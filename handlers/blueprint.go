@@ -77,9 +77,15 @@ func (r *blueprintRun) keepIdle(ctx context.Context, bp *opened) (again bool, er
 	if err != nil {
 		return false, err
 	}
-	// Those who wait come first: what there is room for is theirs to make.
-	if slices.ContainsFunc(wanted, func(req model.Request) bool { return couldServe(bp, req) }) {
-		return r.rest(ctx, r.claim.Now.Add(sparesAgain))
+	// Those who wait come first: what could be made for one of them is theirs to make.
+	for _, req := range wanted {
+		theirs, err := r.couldMake(ctx, bp, req)
+		if err != nil {
+			return false, err
+		}
+		if theirs {
+			return r.rest(ctx, r.claim.Now.Add(sparesAgain))
+		}
 	}
 	offer, err := r.spare(ctx, bp)
 	if err != nil {
@@ -91,12 +97,16 @@ func (r *blueprintRun) keepIdle(ctx context.Context, bp *opened) (again bool, er
 	return r.make(ctx, bp, *offer)
 }
 
-func couldServe(bp *opened, req model.Request) bool {
+// couldMake reports whether the blueprint could make a resource for a request, limits aside.
+func (r *blueprintRun) couldMake(ctx context.Context, bp *opened, req model.Request) (bool, error) {
 	if !allowed(req, bp) {
-		return false
+		return false, nil
 	}
-	ok, _ := bp.behaviour.CanServe(req)
-	return ok
+	if ok, _ := bp.behaviour.CanServe(req); !ok {
+		return false, nil
+	}
+	free, err := r.freeOffers(ctx, bp, req, passMost)
+	return slices.ContainsFunc(free, func(o *blueprints.Offer) bool { return model.Matches(req.Attributes, o.Attributes) }), err
 }
 
 // spare finds a resource that could be made: the one that was begun, if it still can be, or the best; nil = none.
