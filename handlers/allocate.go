@@ -135,6 +135,10 @@ func (r *leaseRun) survey(ctx context.Context, req *model.Request, usable []*ope
 			req.Barred = append(req.Barred, gate.Blueprint)
 		}
 		m = newMarket(*req, f.owner.admitted, snap)
+		for _, bp := range usable {
+			barred := slices.Contains(req.Barred, bp.Name)
+			m.elsewhere = m.elsewhere || barred && (bp.Limit == 0 || snap.Resources[bp.Name] < bp.Limit)
+		}
 		if !f.pending {
 			if err := r.collectOffers(ctx, m, *req, f.owner.admitted, snap); err != nil {
 				return nil, f, err

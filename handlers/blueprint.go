@@ -32,7 +32,7 @@ func (r *blueprintRun) update(ctx context.Context) (again bool, err error) {
 	}
 	bp, ok := entry.byName[r.claim.Ref.ID]
 	if !ok {
-		return r.rest(ctx, time.Time{})
+		return r.rest(ctx)
 	}
 	if bp.Rev != r.claim.Blueprint.Told {
 		if err := r.tell(ctx, bp); err != nil {
@@ -42,9 +42,9 @@ func (r *blueprintRun) update(ctx context.Context) (again bool, err error) {
 	return r.keepIdle(ctx, bp)
 }
 
-// rest puts the pen down.
-func (r *blueprintRun) rest(ctx context.Context, lookAgain time.Time) (again bool, err error) {
-	return r.store.Finish(ctx, r.claim, lookAgain)
+// rest puts the pen down until something comes in.
+func (r *blueprintRun) rest(ctx context.Context) (again bool, err error) {
+	return r.store.Finish(ctx, r.claim, time.Time{})
 }
 
 // tell wakes the resources that were last read by another revision: each sees to itself. If it does not come to its end, it is done
@@ -68,14 +68,14 @@ func (r *blueprintRun) tell(ctx context.Context, bp *opened) error {
 // keepIdle makes one more resource if the blueprint has fewer idle ones than it shall.
 func (r *blueprintRun) keepIdle(ctx context.Context, bp *opened) (again bool, err error) {
 	if bp.MinIdle == 0 || !bp.Enabled || bp.err != nil {
-		return r.rest(ctx, time.Time{})
+		return r.rest(ctx)
 	}
 	idle, making, err := r.store.IdleCount(ctx, bp.Namespace, bp.Name)
 	if err != nil {
 		return false, err
 	}
 	if idle+making >= bp.MinIdle {
-		return r.rest(ctx, time.Time{})
+		return r.rest(ctx)
 	}
 	// What has been begun is finished, whoever has come meanwhile.
 	if work := r.claim.Blueprint.Work; work.Hook == "" && work.Failures < sparesPatience {
@@ -90,7 +90,7 @@ func (r *blueprintRun) keepIdle(ctx context.Context, bp *opened) (again bool, er
 		return false, err
 	}
 	if offer == nil {
-		return r.rest(ctx, time.Time{})
+		return r.rest(ctx)
 	}
 	return r.make(ctx, bp, *offer)
 }
@@ -165,7 +165,7 @@ func (r *blueprintRun) make(ctx context.Context, bp *opened, offer blueprints.Of
 	_, err = r.apply(ctx, st)
 	switch {
 	case errors.Is(err, model.ErrLimitReached), errors.Is(err, store.ErrEnoughIdle):
-		return r.rest(ctx, time.Time{})
+		return r.rest(ctx)
 	case errors.Is(err, model.ErrSlotHeld), errors.Is(err, model.ErrBlueprintChanged):
 		return true, nil // somebody was quicker
 	}

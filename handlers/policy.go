@@ -70,8 +70,9 @@ type market struct {
 	behind bool
 	// failing is until when a blueprint is not asked to make another one, because what it made last for the lease broke; zero = none is.
 	failing time.Time
-	// elsewhere counts the room on resources that the lease cannot use: it may be what those behind it wait for.
-	elsewhere int
+	// elsewhere says that there is something that the lease cannot use, and that those behind it may wait for: room on a resource that
+	// does not fit, or a blueprint that could make more and does not admit it.
+	elsewhere bool
 	// unfit are idle resources that do not fit: they could make room for one that does.
 	unfit []*model.Resource
 	// reasons say why resources that have room do not fit.
@@ -91,7 +92,7 @@ func newMarket(req model.Request, usable []*opened, snap *store.Snapshot) *marke
 	for _, res := range snap.Free {
 		bp, ok := byName[res.Blueprint]
 		if !ok {
-			m.elsewhere += res.Free()
+			m.elsewhere = true
 			continue
 		}
 		p := &place{res: res, bp: bp, room: res.Free(), load: len(res.Leases)}
@@ -101,7 +102,7 @@ func newMarket(req model.Request, usable []*opened, snap *store.Snapshot) *marke
 		} else if why != "" && len(m.reasons) < 3 {
 			m.reasons = append(m.reasons, fmt.Sprintf("%s: %s", res.Name, why))
 		}
-		m.elsewhere += res.Free()
+		m.elsewhere = true
 		if len(res.Leases) == 0 {
 			m.unfit = append(m.unfit, res)
 		}
@@ -201,8 +202,9 @@ func (m *market) serve(ahead []store.Ahead) (served []string) {
 	return served
 }
 
-// left counts how many more leases could be served by what is there, as far as it was looked at. When that is only room that the lease
-// cannot use, it counts as one: the word must not stop at somebody whom it does not concern.
+// left counts how many more leases could be served by what is there, as far as it was looked at. When there is only what the lease cannot
+// use, that counts as one: the word must not stop at somebody whom it does not concern. It does stop at a lease that leaves a blueprint in
+// peace: those behind take it to be served, would wake it, and so on without end.
 func (m *market) left() int {
 	n := 0
 	for _, p := range m.free {
@@ -213,7 +215,7 @@ func (m *market) left() int {
 			n += p.room
 		}
 	}
-	if n == 0 && m.elsewhere > 0 {
+	if n == 0 && m.elsewhere && m.failing.IsZero() {
 		return 1
 	}
 	return n

@@ -96,6 +96,31 @@ func TestThoseWhoWaitComeBeforeSpares(t *testing.T) {
 	h.verify()
 }
 
+// TestSparesAreKeptReadyWhoeverWaits: a lease waits for a host that is in use. What could be made meanwhile is nothing to it.
+func TestSparesAreKeptReadyWhoeverWaits(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	linux := map[string]string{"os": "linux"}
+	h.put("lab", "pool", "host", 0, map[string]any{"hosts": []hostConfig{
+		{Name: "l1", Attributes: linux}, {Name: "b1", Attributes: map[string]string{"os": "bsd"}},
+	}})
+	ids := []string{h.lease(model.NewLease{Attributes: linux}), h.lease(model.NewLease{Attributes: linux})}
+	h.drain()
+	h.wantLease(ids[1], model.LeasePending)
+	bp, err := h.store.Blueprint(h.ctx, h.ns, "lab")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bp.MinIdle = 1
+	h.putBlueprint(bp)
+	h.settle()
+	if n := h.idle("lab"); n != 1 {
+		t.Errorf("%d idle resources, want 1", n)
+	}
+	h.wantLease(ids[1], model.LeasePending)
+	h.verify()
+}
+
 func TestSpareThatCannotBeMadeIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)

@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -75,5 +76,57 @@ func TestLeaseWithAnAllocationDoesNotSpin(t *testing.T) {
 	if w := h.wantLease(id, model.LeasePending).Waiting; strings.Contains(w.Reason, "others were quicker") {
 		t.Errorf("reason %q", w.Reason)
 	}
+	h.verify()
+}
+
+// TestWordReachesWhoIsAdmittedElsewhere: two ask for the same, and each is admitted by another blueprint. The first takes the last that its
+// own can make.
+func TestWordReachesWhoIsAdmittedElsewhere(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	for _, enabled := range []bool{false, true} {
+		for name, owner := range map[string]string{"lab": "ada", "range": "carl"} {
+			h.declare(name, 1, func(bp *model.Blueprint) {
+				bp.Enabled, bp.Authorize = enabled, model.Authorize{Only: true, Owners: []string{owner}}
+			})
+		}
+		if !enabled {
+			h.leasesOf("ada", 1)
+			h.leasesOf("carl", 1)
+			h.drain()
+		}
+	}
+	h.drain()
+	page, err := h.store.Leases(h.ctx, h.ns, model.LeaseFilter{Limit: 10})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range page.Items {
+		if l.Status != model.LeaseActive {
+			t.Errorf("%s's lease is %s; log:\n%s", l.Owner, l.Status, h.logText(l.Ref))
+		}
+	}
+	h.verify()
+}
+
+// TestWaitersDoNotWakeEachOtherWithoutEnd: the first leaves a blueprint in peace whose resources broke, the second waits for its turn at
+// it, and there is room that neither can use.
+func TestWaitersDoNotWakeEachOtherWithoutEnd(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.kind.hooks.ActivateResource = func(context.Context, blueprints.Call, *model.Resource) (blueprints.Changes, error) {
+		return blueprints.Changes{}, errors.New("no image")
+	}
+	h.pool(0, 1, 2)
+	h.lease(model.NewLease{})
+	h.drain()
+	h.declareScripted("vms", func(bp *model.Blueprint) { bp.Limit = 1 })
+	only := []string{"vms"}
+	h.lease(model.NewLease{Blueprints: only})
+	h.drain()
+	h.lease(model.NewLease{Blueprints: []string{"vms", "other"}})
+	h.drain() // fails when there is no end to it
+	h.sweep(3 * time.Second)
+	h.drain()
 	h.verify()
 }

@@ -127,7 +127,8 @@ local function join_queue(id, rtype, shape, order)
 end
 
 -- pass_on wakes those who may take what a waiter leaves behind: the first n of its own shape, if it left the queue, and the first
--- of the next shape. Shapes of one millisecond stand by name, so that the word reaches each of them and comes back to none.
+-- of the next shape. Shapes of one millisecond stand by name, so that the word reaches each of them and comes back to none. Only of those
+-- who leave a queue all shapes of their millisecond hear: one that has changed its own since may stand before them now.
 local function pass_on(id, rtype, shape, order, n, left)
   if n <= 0 then return end
   local shapes, prefix = P .. 'waiting:' .. rtype .. ':shapes', P .. 'waiting:' .. rtype .. ':shape:'
@@ -138,7 +139,12 @@ local function pass_on(id, rtype, shape, order, n, left)
   end
   local next_shape
   for _, twin in ipairs(redis.call('ZRANGE', shapes, order, order, 'BYSCORE', 'LIMIT', 0, MAX_SHAPES)) do
-    if twin > shape and not next_shape then next_shape = twin end
+    if twin > shape and not next_shape then
+      next_shape = twin
+    elseif left and twin < shape then
+      local first = redis.call('ZRANGE', prefix .. twin, 0, 0)
+      if first[1] then owe('lease:' .. first[1]) end
+    end
   end
   if not next_shape then
     local later = redis.call('ZRANGE', shapes, '(' .. order, '+inf', 'BYSCORE', 'LIMIT', 0, 2)
