@@ -94,6 +94,20 @@ func TestCreateResourceRefused(t *testing.T) {
 			e.putBlueprint("other", 0)
 			e.resource("r0", spec{blueprint: "other", slots: []string{"s2"}})
 		}, plainStep, model.ErrSlotHeld},
+		{"quota", func(e *env) {
+			e.putBlueprint(bp, 0)
+			e.resource("r0", spec{})
+			e.acquire(e.leaseRef("l2"), "r0")
+		}, func(e *env, c *Claim) (NewResource, *Claim) {
+			n := made(e)
+			n.Blueprint.Quota = 1
+			return n, c
+		}, model.ErrQuotaReached},
+		{"not approved", nil, func(e *env, c *Claim) (NewResource, *Claim) {
+			n := made(e)
+			n.Blueprint.Authorize = model.Authorize{Request: true}
+			return n, c
+		}, model.ErrBlueprintChanged},
 		{"blueprint changed", nil, func(e *env, c *Claim) (NewResource, *Claim) {
 			n := made(e)
 			e.putBlueprint(bp, 2)

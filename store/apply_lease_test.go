@@ -220,6 +220,29 @@ func TestApplyLeaseRefused(t *testing.T) {
 		{"second slot lock held", func(e *env) {
 			e.resource("r2", spec{slots: []string{"s2"}})
 		}, acquire, model.ErrSlotHeld},
+		{"quota", func(e *env) {
+			e.resource("r2", spec{})
+			e.acquire(e.lease("other", model.NewLease{}), "r2")
+		}, func(e *env, c *Claim) (LeaseStep, *Claim) {
+			st := e.acquireStep("r1")
+			st.Acquire.Quota = 1
+			return st, c
+		}, model.ErrQuotaReached},
+		{"not approved", nil, func(e *env, c *Claim) (LeaseStep, *Claim) {
+			st := e.acquireStep("r1")
+			st.Acquire.Approved = true
+			return st, c
+		}, model.ErrBlueprintChanged},
+		{"a gate that is open", nil, func(e *env, c *Claim) (LeaseStep, *Claim) {
+			return LeaseStep{Gates: &[]Gate{{Blueprint: bp, Rev: e.blueprint(bp).Rev, Quota: 1}}}, c
+		}, model.ErrBlueprintChanged},
+		{"active while a release waits", func(e *env) {
+			e.send(e.leaseRef("l1"), "c1", model.CommandRelease)
+		}, func(e *env, c *Claim) (LeaseStep, *Claim) {
+			st := e.acquireStep("r1")
+			st.Path = append(st.Path, model.LeaseActive)
+			return st, c
+		}, ErrReleasing},
 		{"too many unread commands", func(e *env) {
 			for i := range 1003 {
 				e.send(e.leaseRef("l1"), fmt.Sprintf("c%04d", i), model.CommandRelease)
