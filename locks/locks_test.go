@@ -385,7 +385,7 @@ func TestNoExtensionGoesOnAfterStopOrUnlock(t *testing.T) {
 	for name, end := range map[string]func(*locks.Lock){"StopExtending": (*locks.Lock).StopExtending, "Unlock": (*locks.Lock).Unlock} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			locker := newLocker(t, locks.Config{TTL: 300 * time.Millisecond}, redistest.Shared(t))
+			locker := newLocker(t, locks.Config{TTL: 1500 * time.Millisecond}, redistest.Shared(t))
 			lock := mustLock(t, locker, redistest.Namespace(t))
 			var over atomic.Bool
 			entered := make(chan struct{}, 100)
