@@ -30,7 +30,7 @@ dev: ## Run everything in one process, on 127.0.0.1:8080
 ## Test
 
 .PHONY: setup
-setup: ## Find redis-server and sshd, or install them, or say how
+setup: ## Find redis-server, sshd and spin, or install them, or say how
 	@scripts/setup.sh
 
 .PHONY: test
@@ -44,6 +44,10 @@ test/race: setup ## Run the tests with the race detector, never from the cache (
 .PHONY: test/arch
 test/arch: ## Run the tests of the code base's structure alone
 	go test -count=1 ./internal/archtest
+
+.PHONY: model
+model: setup ## Check the model of the protocol with spin: it holds, and fails with each part taken away
+	go test -count=1 -v ./proof
 
 .PHONY: bench
 bench: setup ## Run the benchmarks

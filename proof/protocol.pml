@@ -7,9 +7,9 @@
  * in which they were sent; the last one is the release.
  *
  * Checked (make model): one writer at a time; nothing consumed twice, out of order, or popped without being applied; no step applied twice;
- * whatever owes an update is in the wake index, at every moment. Each MUTATE_… takes away one thing that the protocol does; each makes
- * the check fail. With NO_LOCK the object lock is switched off: safety does not rest on it. Liveness (ltl recovers) is written down and
- * not part of make model yet.
+ * whatever owes an update is in the wake index, at every moment; when nothing moves any more, everything accepted is consumed and the
+ * object destroyed (Standstill); and, under weak fairness, that comes to pass (ltl recovers). Each MUTATE_… takes away one thing that the
+ * protocol does; each makes a check fail. With NO_LOCK the object lock is switched off: safety does not rest on it.
  */
 
 #ifndef SENDERS
@@ -299,7 +299,6 @@ end:
 #ifdef MUTATE_FENCE_ONLY
        o.fence = replica.fence;
 #endif
-      
        o.head = replica.head; o.tail = replica.tail; o.woken = replica.woken; o.wake = replica.wake;
        rightful = replica.writer;                                           /* of the claims that are still known */
        forgotten = true
@@ -310,7 +309,6 @@ end:
 #ifdef MUTATE_FENCE_ONLY
        replica.fence = o.fence;
 #endif
-      
        replica.head = o.head; replica.tail = o.tail; replica.woken = o.woken; replica.wake = o.wake
      }
 #endif
@@ -322,8 +320,18 @@ end:
 active proctype TTL() {
 end:
   do
+#ifndef MUTATE_NO_TTL
   :: atomic { orphan -> orphan = 0; lock = 0 }
+#endif
+  :: false
   od
+}
+
+#define done (o.status == destroyed && consumed == accepted && o.wake == absent)
+
+/* When nothing moves any more, nothing is left to do. */
+active proctype Standstill() {
+  timeout -> assert(forgotten || done)
 }
 
 init {
@@ -338,7 +346,5 @@ init {
   }
 }
 
-#define done (o.status == destroyed && consumed == accepted && o.wake == absent)
-
-/* When faults stop, everything accepted is consumed and the object destroyed. */
+/* And it does not move for ever without getting there: once all is accepted, all is consumed and the object destroyed. */
 ltl recovers { <> (accepted == SENDERS) -> <> [] done }

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes sure that what the tests need beside Go and git is there: a redis-server of at least 6.2 on PATH (asynq's minimum), ssh and sshd.
+# Makes sure that what the tests need beside Go and git is there: a redis-server of at least 6.2 on PATH (asynq's minimum), ssh and sshd,
+# and spin with a C compiler for the model of the protocol.
 # Installs it where a package manager can; otherwise says how, and fails. The tests start private servers of their own.
 set -euo pipefail
 
@@ -63,8 +64,25 @@ install_ssh() {
   apt_install openssh-client openssh-server
 }
 
+have_spin() {
+  command -v spin >/dev/null && command -v gcc >/dev/null
+}
+
+install_spin() {
+  if command -v apt-get >/dev/null; then
+    apt_install spin gcc libc6-dev
+  elif command -v brew >/dev/null; then
+    echo 'setup: installing spin with brew' >&2
+    brew install spin
+  else
+    fail 'spin (https://spinroot.com) and gcc are needed on PATH, and neither apt-get nor brew is here to install them'
+  fi
+}
+
 command -v redis-server >/dev/null || install_redis
 command -v redis-server >/dev/null || fail 'redis-server was installed, but is not on PATH'
 check_version
 have_ssh || install_ssh
 have_ssh || fail 'OpenSSH was installed, but ssh, ssh-keygen or sshd cannot be found'
+have_spin || install_spin
+have_spin || fail 'spin was installed, but spin or gcc cannot be found'

@@ -41,6 +41,7 @@ var ourImports = map[string][]string{
 	"embedded/redistest":     {"embedded"},
 	"e2e":                    {everything},
 	"examples":               {},
+	"proof":                  {},
 	"cmd":                    {everything},
 	"internal":               {everything},
 }
