@@ -70,12 +70,16 @@ func (r *blueprintRun) keepIdle(ctx context.Context, bp *opened) (again bool, er
 	if bp.MinIdle == 0 || !bp.Enabled || bp.err != nil {
 		return r.rest(ctx)
 	}
-	idle, making, err := r.store.IdleCount(ctx, bp.Namespace, bp.Name)
+	stock, err := r.store.Stock(ctx, bp.Namespace, bp.Name)
 	if err != nil {
 		return false, err
 	}
-	if idle+making >= bp.MinIdle {
-		return r.rest(ctx)
+	if stock.Idle+stock.Making >= bp.MinIdle {
+		return r.restAnew(ctx)
+	}
+	if bp.Limit > 0 && stock.All >= bp.Limit {
+		// The write would refuse one more, but outside work comes before the write.
+		return r.restAnew(ctx)
 	}
 	// What has been begun is finished, whoever has come meanwhile.
 	if work := r.claim.Blueprint.Work; work.Hook == "" && work.Failures < sparesPatience {
@@ -90,9 +94,21 @@ func (r *blueprintRun) keepIdle(ctx context.Context, bp *opened) (again bool, er
 		return false, err
 	}
 	if offer == nil {
-		return r.rest(ctx)
+		return r.restAnew(ctx)
 	}
 	return r.make(ctx, bp, *offer)
+}
+
+// restAnew is rest when there is nothing to make or no room for it: what was held back is forgotten, so that those who wait when there is
+// room come first again.
+func (r *blueprintRun) restAnew(ctx context.Context) (again bool, err error) {
+	if work := r.claim.Blueprint.Work; work.Hook != "" || work.Failures == 0 {
+		return r.rest(ctx)
+	}
+	st := store.BlueprintStep{WorkChanges: store.WorkChanges{Failures: new(int)}}
+	st.Finish = true
+	applied, err := r.apply(ctx, st)
+	return applied.Again, err
 }
 
 // holdBack puts the making of a spare off for a moment.

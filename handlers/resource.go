@@ -102,8 +102,8 @@ func (r *resourceRun) retire(ctx context.Context) (sent bool, err error) {
 		if err != nil {
 			return false, err
 		}
-		idle, _, err := r.store.IdleCount(ctx, res.Namespace, res.Blueprint)
-		if err != nil || idle <= bp.MinIdle {
+		stock, err := r.store.Stock(ctx, res.Namespace, res.Blueprint)
+		if err != nil || stock.Idle <= bp.MinIdle {
 			return false, err
 		}
 		reason = fmt.Sprintf("idle for %s", res.Work.RetireAfter)

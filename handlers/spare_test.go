@@ -24,11 +24,11 @@ func (h *harness) declareScripted(name string, change func(*model.Blueprint)) {
 
 func (h *harness) idle(name string) int {
 	h.t.Helper()
-	idle, _, err := h.store.IdleCount(h.ctx, h.ns, name)
+	stock, err := h.store.Stock(h.ctx, h.ns, name)
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	return idle
+	return stock.Idle
 }
 
 func TestSparesAreKeptReady(t *testing.T) {
@@ -92,6 +92,65 @@ func TestThoseWhoWaitComeBeforeSpares(t *testing.T) {
 	h.drain()
 	if r := h.readResource(h.wantLease(id, model.LeaseActive).Resource); r.Work.ForLease != id || len(made) != 1 {
 		t.Errorf("the resource was made for %q, want %q; made: %v", r.Work.ForLease, id, made)
+	}
+	h.verify()
+}
+
+// TestNothingIsMadeAtTheLimit: the hook that makes a spare is outside work, which nothing takes back when the write then finds no room.
+func TestNothingIsMadeAtTheLimit(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	made := 0
+	h.kind.hooks = &blueprints.Hooks{
+		Allocate: func(_ context.Context, _ blueprints.Call, _ model.Request, offer blueprints.Offer) (blueprints.Offer, error) {
+			made++
+			return offer, nil
+		},
+	}
+	h.declareScripted("vms", func(bp *model.Blueprint) { bp.MinIdle, bp.Limit = 1, 1 })
+	h.drain()
+	id, waits := h.lease(model.NewLease{}), h.lease(model.NewLease{})
+	h.settle()
+	h.wantLease(id, model.LeaseActive)
+	h.wantLease(waits, model.LeasePending)
+	if n := h.idle("vms"); n != 0 || made != 1 {
+		t.Errorf("%d made and %d of them idle, want 1 and none", made, n)
+	}
+	h.releaseResource(h.readLease(id).Resource)
+	h.settle()
+	if r := h.readResource(h.wantLease(waits, model.LeaseActive).Resource); r.Work.ForLease != waits || made != 2 {
+		t.Errorf("the second was made for %q, want %q; %d made, want 2", r.Work.ForLease, waits, made)
+	}
+	h.verify()
+}
+
+// TestPatienceBeginsAnew: a blueprint that was held back for long, and then had no room, is as patient as ever when it has.
+func TestPatienceBeginsAnew(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	ids := []string{h.lease(model.NewLease{}), h.lease(model.NewLease{})}
+	h.drain()
+	h.declareScripted("vms", func(bp *model.Blueprint) { bp.MinIdle, bp.Limit = 1, 1 })
+	update := func(ref model.Ref) {
+		t.Helper()
+		if err := h.updater.Update(h.ctx, ref); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range sparesPatience - 1 {
+		update(model.BlueprintRef(h.ns, "vms"))
+	}
+	h.drain()
+	first := h.readResource(h.wantLease(ids[0], model.LeaseActive).Resource)
+	h.send(first.Ref, model.CommandRelease, "")
+	update(first.Ref)
+	update(model.LeaseRef(h.ns, ids[0]))
+	update(first.Ref)
+	h.wantResource(first.ID, model.ResourceDestroyed)
+	update(model.BlueprintRef(h.ns, "vms"))
+	h.drain()
+	if r := h.readResource(h.wantLease(ids[1], model.LeaseActive).Resource); r.Work.ForLease != ids[1] {
+		t.Errorf("the second was made for %q, want %q", r.Work.ForLease, ids[1])
 	}
 	h.verify()
 }

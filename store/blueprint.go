@@ -218,14 +218,23 @@ func (s *Store) TellResources(ctx context.Context, ref model.Ref, rev int64, cur
 	return toString(reply[0]), s.toRefs(ref.Namespace, reply[1:]), nil
 }
 
-// IdleCount counts the resources of a blueprint that are ready and have no lease, and those being made to be kept so.
-func (s *Store) IdleCount(ctx context.Context, ns, name string) (idle, making int, err error) {
+// Stock counts the resources of a blueprint.
+type Stock struct {
+	// Idle are ready and have no lease; Making are being made to be kept so.
+	Idle, Making int
+	// All is what the blueprint's limit is about: every resource that is not destroyed.
+	All int
+}
+
+// Stock counts the resources of a blueprint.
+func (s *Store) Stock(ctx context.Context, ns, name string) (Stock, error) {
 	pipe := s.rdb.Pipeline()
-	a, b := pipe.SCard(ctx, blueprintKey(ns, name, "idle")), pipe.SCard(ctx, blueprintKey(ns, name, "making"))
-	if err := exec(ctx, "count idle resources", pipe); err != nil {
-		return 0, 0, err
+	idle, making := pipe.SCard(ctx, blueprintKey(ns, name, "idle")), pipe.SCard(ctx, blueprintKey(ns, name, "making"))
+	all := pipe.ZCard(ctx, blueprintKey(ns, name, "resources"))
+	if err := exec(ctx, "count resources", pipe); err != nil {
+		return Stock{}, err
 	}
-	return int(a.Val()), int(b.Val()), nil
+	return Stock{Idle: int(idle.Val()), Making: int(making.Val()), All: int(all.Val())}, nil
 }
 
 // Wanted lists what the leases that wait for a type ask for, the first of each group of those who ask for the same, a bounded number.

@@ -218,7 +218,7 @@ func calls(e *env, lease, resource *Claim) map[string]func(ctx context.Context) 
 			res := &model.Resource{Ref: resource.Ref, Work: model.ResourceWork{SubLease: "l8"}}
 			return one(e.CreateSubLease(ctx, res, model.NewLease{Type: "host"}))
 		},
-		"IdleCount": func(ctx context.Context) error { _, _, err := e.IdleCount(ctx, e.ns, bp); return err },
+		"Stock": func(ctx context.Context) error { _, err := e.Stock(ctx, e.ns, bp); return err },
 		"TellResources": func(ctx context.Context) error {
 			_, _, err := e.TellResources(ctx, model.BlueprintRef(e.ns, bp), 1, "")
 			return err

@@ -162,7 +162,7 @@ func TestTripsAreCountedUnderTheirContext(t *testing.T) {
 	if _, err := e.Claim(ctx, l, "w1"); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := e.IdleCount(ctx, e.ns, "nobody"); err != nil { // a pipeline of two commands
+	if _, err := e.Stock(ctx, e.ns, "nobody"); err != nil { // a pipeline
 		t.Fatal(err)
 	}
 	e.claim(l) // under another context
