@@ -57,7 +57,7 @@ func TestAuthorizeStoresWhoSaidWhatFromWhere(t *testing.T) {
 	}
 }
 
-// TestDecliningSaysThatLeasesLiveOn: an operator who declines must not believe that he has thrown somebody out.
+// TestDecliningSaysThatLeasesLiveOn: an operator who declines must not believe that this has thrown somebody out.
 func TestDecliningSaysThatLeasesLiveOn(t *testing.T) {
 	t.Parallel()
 	for leases, want := range map[int]string{

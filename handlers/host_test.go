@@ -55,6 +55,16 @@ func (h *harness) sub(resource string) *model.Lease {
 	return h.readLease(h.readResource(resource).Work.SubLease)
 }
 
+// activeCopy has a working copy leased, and returns its lease, itself and the lease that it stands on.
+func (h *harness) activeCopy() (lease string, res *model.Resource, sub *model.Lease) {
+	h.t.Helper()
+	lease = h.lease(model.NewLease{Type: "copy"})
+	h.drain()
+	res = h.readResource(h.wantLease(lease, model.LeaseActive).Resource)
+	return lease, res, h.sub(res.ID)
+}
+
+// settle has everything done that is due within some seconds.
 func (h *harness) settle() {
 	h.t.Helper()
 	for range 4 {
@@ -67,10 +77,7 @@ func (h *harness) settle() {
 func TestResourceStandsOnALeaseOfItsOwn(t *testing.T) {
 	t.Parallel()
 	h, steps := copies(t)
-	id := h.lease(model.NewLease{Type: "copy"})
-	h.drain()
-	res := h.readResource(h.wantLease(id, model.LeaseActive).Resource)
-	sub := h.sub(res.ID)
+	id, res, sub := h.activeCopy()
 	if sub.Status != model.LeaseActive || sub.Owner != "blueprint:copies" || sub.Type != "host" {
 		t.Fatalf("it stands on %+v", sub)
 	}
@@ -106,10 +113,7 @@ func TestHostIsGivenBackAfterTheCleanUpAndNotBefore(t *testing.T) {
 		}
 		return nil
 	}
-	id := h.lease(model.NewLease{Type: "copy"})
-	h.drain()
-	res := h.readResource(h.wantLease(id, model.LeaseActive).Resource)
-	sub := h.sub(res.ID)
+	_, res, sub := h.activeCopy()
 	h.releaseResource(res.ID)
 	h.drain()
 	h.wantResource(res.ID, model.ResourceReleased)
@@ -123,10 +127,7 @@ func TestHostIsGivenBackAfterTheCleanUpAndNotBefore(t *testing.T) {
 func TestDeathOfTheHostReachesTheWorkingCopy(t *testing.T) {
 	t.Parallel()
 	h, steps := copies(t)
-	id := h.lease(model.NewLease{Type: "copy"})
-	h.drain()
-	res := h.readResource(h.wantLease(id, model.LeaseActive).Resource)
-	sub := h.sub(res.ID)
+	id, res, sub := h.activeCopy()
 	h.releaseResource(sub.Resource)
 	h.drain()
 	h.wantLease(id, model.LeaseDestroyed)
@@ -147,10 +148,7 @@ func TestHostThatCannotBeCleanedUpIsLetGoAfterTheGrace(t *testing.T) {
 	t.Parallel()
 	h, _ := copies(t)
 	h.kind.hooks.DestroyResource = func(context.Context, blueprints.Call, *model.Resource) error { return fmt.Errorf("no route to host") }
-	id := h.lease(model.NewLease{Type: "copy"})
-	h.drain()
-	res := h.readResource(h.wantLease(id, model.LeaseActive).Resource)
-	sub := h.sub(res.ID)
+	_, res, sub := h.activeCopy()
 	h.releaseResource(sub.Resource)
 	h.settle()
 	h.wantResource(res.ID, model.ResourceReleased)
@@ -200,10 +198,7 @@ func TestReleaseWhileItWaitsForItsHost(t *testing.T) {
 func TestSubLeaseThatIsReleasedTakesTheResourceAlong(t *testing.T) {
 	t.Parallel()
 	h, _ := copies(t)
-	id := h.lease(model.NewLease{Type: "copy"})
-	h.drain()
-	res := h.readResource(h.wantLease(id, model.LeaseActive).Resource)
-	sub := h.sub(res.ID)
+	id, res, sub := h.activeCopy()
 	h.releaseLease(sub.ID)
 	h.drain()
 	h.wantLease(id, model.LeaseDestroyed)

@@ -18,7 +18,7 @@ func authorizationCommand(o *clientOptions) *cli.Command {
 		Commands: []*cli.Command{
 			authorizationList(o),
 			authorizationWord(o, "approve", model.AuthorizationApproved, "let an owner use a blueprint"),
-			authorizationWord(o, "decline", model.AuthorizationDeclined, "do not let an owner use a blueprint; leases that he has live on"),
+			authorizationWord(o, "decline", model.AuthorizationDeclined, "do not let an owner use a blueprint; those who have a lease keep it"),
 		},
 	}
 }
