@@ -20,6 +20,10 @@ func (s *Server) putBlueprint(c echo.Context) error {
 	if err := model.CheckName("name", name); err != nil {
 		return err
 	}
+	cond, err := condition(c.Request().Header)
+	if err != nil {
+		return err
+	}
 	body, err := readBody(c)
 	if err != nil {
 		return err
@@ -38,7 +42,7 @@ func (s *Server) putBlueprint(c echo.Context) error {
 	if err := s.cfg.Kinds.Check(bp); err != nil {
 		return err
 	}
-	stored, created, wake, err := s.cfg.Store.PutBlueprint(c.Request().Context(), bp)
+	stored, created, wake, err := s.cfg.Store.PutBlueprint(c.Request().Context(), bp, cond)
 	if err != nil {
 		return err
 	}
@@ -48,6 +52,7 @@ func (s *Server) putBlueprint(c echo.Context) error {
 		status = http.StatusCreated
 		c.Response().Header().Set(echo.HeaderLocation, "/v1/blueprints/"+name+q.suffix())
 	}
+	c.Response().Header().Set(wire.HeaderETag, wire.ETag(stored.Rev))
 	return respond(c, status, wire.FromBlueprint(stored))
 }
 
@@ -89,7 +94,7 @@ func (s *Server) readBlueprint(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return respond(c, http.StatusOK, wire.FromBlueprint(bp))
+	return respondTagged(c, wire.ETag(bp.Rev), wire.FromBlueprint(bp))
 }
 
 // deleteBlueprint removes a blueprint that has no resources: DELETE /v1/blueprints/{name}.

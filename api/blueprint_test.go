@@ -53,7 +53,7 @@ func TestPutBlueprintStoresWhatWasDeclaredAndWakes(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			var got *model.Blueprint
 			wake := []model.Ref{model.LeaseRef("ci", leaseID)}
-			a := newAPI(t, &fakeStore{putBlueprint: func(bp *model.Blueprint) (*model.Blueprint, bool, []model.Ref, error) {
+			a := newAPI(t, &fakeStore{putBlueprint: func(bp *model.Blueprint, _ model.Condition) (*model.Blueprint, bool, []model.Ref, error) {
 				got = bp
 				return bp, tt.created, wake, nil
 			}})

@@ -2,8 +2,6 @@ package api
 
 import (
 	"net/http"
-	"strconv"
-	"strings"
 
 	"github.com/labstack/echo/v4"
 
@@ -26,7 +24,7 @@ func (s *Server) readData(kind model.Kind) echo.HandlerFunc {
 		if err != nil {
 			return err
 		}
-		return respondData(c, data)
+		return respondTagged(c, wire.ETag(data.Rev), wire.FromData(data))
 	}
 }
 
@@ -41,7 +39,7 @@ func (s *Server) putData(kind model.Kind) echo.HandlerFunc {
 		if err != nil {
 			return err
 		}
-		cond, err := dataCondition(c.Request().Header)
+		cond, err := condition(c.Request().Header)
 		if err != nil {
 			return err
 		}
@@ -61,36 +59,7 @@ func (s *Server) putData(kind model.Kind) echo.HandlerFunc {
 		if err != nil {
 			return err
 		}
-		return respondData(c, data)
+		c.Response().Header().Set(wire.HeaderETag, wire.ETag(data.Rev))
+		return respond(c, http.StatusOK, wire.FromData(data))
 	}
-}
-
-func respondData(c echo.Context, d model.Data) error {
-	c.Response().Header().Set(wire.HeaderETag, wire.ETag(d.Rev))
-	return respond(c, http.StatusOK, wire.FromData(d))
-}
-
-// dataCondition reads what a write asks for. A condition that is not understood is an error: to ignore it would be to overwrite what
-// the caller wants to keep.
-func dataCondition(h http.Header) (cond model.DataCondition, err error) {
-	match, none := h.Values(wire.HeaderIfMatch), h.Values(wire.HeaderIfNoneMatch)
-	switch {
-	case len(match) == 0 && len(none) == 0:
-		return cond, nil
-	case len(match) > 0 && len(none) > 0:
-		return cond, model.Invalid(wire.HeaderIfNoneMatch, "give it or %s, not both", wire.HeaderIfMatch)
-	case len(none) > 0:
-		if len(none) > 1 || none[0] != "*" {
-			return cond, model.Invalid(wire.HeaderIfNoneMatch, "must be *: write only if there is no data")
-		}
-		return model.DataCondition{None: true}, nil
-	case len(match) == 1 && match[0] == "*":
-		return model.DataCondition{Some: true}, nil
-	}
-	text, _ := strings.CutPrefix(match[0], `"`)
-	rev, err := strconv.ParseInt(strings.TrimSuffix(text, `"`), 10, 64)
-	if len(match) > 1 || err != nil || rev < 0 || match[0] != wire.ETag(rev) {
-		return cond, model.Invalid(wire.HeaderIfMatch, "must be *, or one rev in quotes such as \"3\"")
-	}
-	return model.DataCondition{Rev: &rev}, nil
 }

@@ -17,30 +17,30 @@ func TestDataOfBothKinds(t *testing.T) {
 	type call struct {
 		Ref   model.Ref
 		Value string
-		Cond  model.DataCondition
+		Cond  model.Condition
 	}
 	tests := []struct {
 		name, path, body string
 		headers          []string
 		want             call
 	}{
-		{"a lease", "/v1/leases/" + leaseID, `{"data": {"a": [1]}}`, nil, call{model.LeaseRef("default", leaseID), `{"a": [1]}`, model.DataCondition{}}},
+		{"a lease", "/v1/leases/" + leaseID, `{"data": {"a": [1]}}`, nil, call{model.LeaseRef("default", leaseID), `{"a": [1]}`, model.Condition{}}},
 		{
 			"a resource elsewhere", "/v1/resources/" + resourceID, `{"data": "x"}`, []string{`If-Match: "3"`},
-			call{model.ResourceRef("ci", resourceID), `"x"`, model.DataCondition{Rev: &three}},
+			call{model.ResourceRef("ci", resourceID), `"x"`, model.Condition{Rev: &three}},
 		},
 		{
 			"never written", "/v1/leases/" + leaseID, `{"data": false}`, []string{`If-Match: "0"`},
-			call{model.LeaseRef("default", leaseID), `false`, model.DataCondition{Rev: &zero}},
+			call{model.LeaseRef("default", leaseID), `false`, model.Condition{Rev: &zero}},
 		},
-		{"removed", "/v1/leases/" + leaseID, `{"data": null}`, []string{"If-Match: *"}, call{model.LeaseRef("default", leaseID), "", model.DataCondition{Some: true}}},
-		{"first", "/v1/leases/" + leaseID, `{"data": 0}`, []string{"If-None-Match: *"}, call{model.LeaseRef("default", leaseID), "0", model.DataCondition{None: true}}},
+		{"removed", "/v1/leases/" + leaseID, `{"data": null}`, []string{"If-Match: *"}, call{model.LeaseRef("default", leaseID), "", model.Condition{Some: true}}},
+		{"first", "/v1/leases/" + leaseID, `{"data": 0}`, []string{"If-None-Match: *"}, call{model.LeaseRef("default", leaseID), "0", model.Condition{None: true}}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var got call
 			a := newAPI(t, &fakeStore{
-				setData: func(ref model.Ref, value json.RawMessage, cond model.DataCondition) (model.Data, error) {
+				setData: func(ref model.Ref, value json.RawMessage, cond model.Condition) (model.Data, error) {
 					got = call{ref, string(value), cond}
 					return model.Data{Value: value, Rev: 4}, nil
 				},
@@ -107,7 +107,7 @@ func TestDataErrors(t *testing.T) {
 		http.StatusConflict:           model.Errorf(model.ErrorConflict, "the lease is destroyed"),
 		http.StatusPreconditionFailed: model.Errorf(model.ErrorPrecondition, "the data of the lease have rev 5, not 3"),
 	} {
-		a := newAPI(t, &fakeStore{setData: func(model.Ref, json.RawMessage, model.DataCondition) (model.Data, error) { return model.Data{}, err }})
+		a := newAPI(t, &fakeStore{setData: func(model.Ref, json.RawMessage, model.Condition) (model.Data, error) { return model.Data{}, err }})
 		got := a.do(http.MethodPut, "/v1/leases/"+leaseID+"/data", `{"data": 1}`, `If-Match: "3"`)
 		if p := got.problem(t); got.status != want || p.Detail != err.Error() {
 			t.Errorf("= %d %s, want %d %s", got.status, got.body, want, err)

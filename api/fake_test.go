@@ -42,8 +42,8 @@ type fakeStore struct {
 	log             func(ref model.Ref, limit int, after string) (model.Page[model.LogEntry], error)
 	slots           func(ref model.Ref) ([]model.Slot, error)
 	data            func(ref model.Ref) (model.Data, error)
-	setData         func(ref model.Ref, value json.RawMessage, cond model.DataCondition) (model.Data, error)
-	putBlueprint    func(bp *model.Blueprint) (*model.Blueprint, bool, []model.Ref, error)
+	setData         func(ref model.Ref, value json.RawMessage, cond model.Condition) (model.Data, error)
+	putBlueprint    func(bp *model.Blueprint, cond model.Condition) (*model.Blueprint, bool, []model.Ref, error)
 	blueprint       func(namespace, name string) (*model.Blueprint, error)
 	blueprints      func(namespace string) ([]*model.Blueprint, error)
 	deleteBlueprint func(namespace, name string) error
@@ -139,18 +139,18 @@ func (f *fakeStore) Data(_ context.Context, ref model.Ref) (model.Data, error) {
 	return f.data(ref)
 }
 
-func (f *fakeStore) SetData(_ context.Context, ref model.Ref, value json.RawMessage, cond model.DataCondition) (model.Data, error) {
+func (f *fakeStore) SetData(_ context.Context, ref model.Ref, value json.RawMessage, cond model.Condition) (model.Data, error) {
 	if err := f.ready("SetData", f.setData != nil); err != nil {
 		return model.Data{}, err
 	}
 	return f.setData(ref, value, cond)
 }
 
-func (f *fakeStore) PutBlueprint(_ context.Context, bp *model.Blueprint) (*model.Blueprint, bool, []model.Ref, error) {
+func (f *fakeStore) PutBlueprint(_ context.Context, bp *model.Blueprint, cond model.Condition) (*model.Blueprint, bool, []model.Ref, error) {
 	if err := f.ready("PutBlueprint", f.putBlueprint != nil); err != nil {
 		return nil, false, nil, err
 	}
-	return f.putBlueprint(bp)
+	return f.putBlueprint(bp, cond)
 }
 
 func (f *fakeStore) Blueprint(_ context.Context, namespace, name string) (*model.Blueprint, error) {

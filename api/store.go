@@ -33,10 +33,10 @@ type Store interface {
 	Data(ctx context.Context, ref model.Ref) (model.Data, error)
 	// SetData writes them, or removes them when value is nil. It is [model.ErrorConflict] when the object is destroyed and
 	// [model.ErrorPrecondition] when cond does not hold.
-	SetData(ctx context.Context, ref model.Ref, value json.RawMessage, cond model.DataCondition) (model.Data, error)
+	SetData(ctx context.Context, ref model.Ref, value json.RawMessage, cond model.Condition) (model.Data, error)
 
 	// PutBlueprint stores a checked blueprint and names the leases that it may now serve.
-	PutBlueprint(ctx context.Context, bp *model.Blueprint) (stored *model.Blueprint, created bool, wake []model.Ref, err error)
+	PutBlueprint(ctx context.Context, bp *model.Blueprint, cond model.Condition) (stored *model.Blueprint, created bool, wake []model.Ref, err error)
 	Blueprint(ctx context.Context, namespace, name string) (*model.Blueprint, error)
 	// Blueprints lists all, sorted by name.
 	Blueprints(ctx context.Context, namespace string) ([]*model.Blueprint, error)

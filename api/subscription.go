@@ -84,7 +84,7 @@ func (s *Server) readSubscription(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return respond(c, http.StatusOK, wire.FromSubscription(sub))
+	return respondTagged(c, "", wire.FromSubscription(sub))
 }
 
 // deleteSubscription ends a subscription: DELETE /v1/subscriptions/{name}.

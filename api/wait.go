@@ -63,7 +63,7 @@ func read[S ~string](s *Server, c echo.Context, kind model.Kind, states []S, age
 	if err != nil {
 		return err
 	}
-	return respond(c, http.StatusOK, object)
+	return respondTagged(c, "", object)
 }
 
 // await reads the object until look says that it is there, the timeout is over or the server shuts down, and returns what it read

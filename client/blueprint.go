@@ -8,9 +8,16 @@ import (
 	"drydock/api/wire"
 )
 
-// PutBlueprint declares a blueprint. created says that there was none with this name.
-func (c *Client) PutBlueprint(ctx context.Context, name string, b wire.NewBlueprint) (stored wire.Blueprint, created bool, err error) {
-	status, err := c.do(ctx, call{method: http.MethodPut, path: []string{"v1", "blueprints", name}, body: b}, &stored)
+// PutBlueprint declares a blueprint. created says that there was none with this name. With [If] it does so only if nobody else has
+// declared it since it was read; otherwise the error is [ErrPrecondition].
+func (c *Client) PutBlueprint(
+	ctx context.Context, name string, b wire.NewBlueprint, opts ...CallOption,
+) (stored wire.Blueprint, created bool, err error) {
+	req := call{method: http.MethodPut, path: []string{"v1", "blueprints", name}, body: b}
+	for _, opt := range opts {
+		opt(&req)
+	}
+	status, err := c.do(ctx, req, &stored)
 	return stored, status == http.StatusCreated, err
 }
 

@@ -444,20 +444,20 @@ func testNotes(t *testing.T, c *client.Client, lease, resource string) {
 		if err != nil || none.Data != nil || none.Rev != 0 {
 			t.Errorf("data of a fresh %s = %+v, %v, want none", kind, none, err)
 		}
-		first, err := c.SetData(ctx, kind, id, json.RawMessage(`{"n": 1}`), model.DataCondition{None: true})
+		first, err := c.SetData(ctx, kind, id, json.RawMessage(`{"n": 1}`), model.Condition{None: true})
 		if err != nil || string(first.Data) != `{"n":1}` || first.Rev != 1 {
 			t.Errorf("SetData if there is none = %+v, %v", first, err)
 		}
-		if _, err := c.SetData(ctx, kind, id, json.RawMessage(`2`), model.DataCondition{None: true}); !client.IsPrecondition(err) {
+		if _, err := c.SetData(ctx, kind, id, json.RawMessage(`2`), model.Condition{None: true}); !client.IsPrecondition(err) {
 			t.Errorf("SetData if there is none, when there is some = %v, want a failed precondition", err)
 		}
-		if _, err := c.SetData(ctx, kind, id, json.RawMessage(`2`), model.DataCondition{Rev: new(int64(7))}); !client.IsPrecondition(err) {
+		if _, err := c.SetData(ctx, kind, id, json.RawMessage(`2`), model.Condition{Rev: new(int64(7))}); !client.IsPrecondition(err) {
 			t.Errorf("SetData at another rev = %v, want a failed precondition", err)
 		}
-		if again, err := c.SetData(ctx, kind, id, nil, model.DataCondition{Rev: &first.Rev}); err != nil || again.Data != nil || again.Rev != 2 {
+		if again, err := c.SetData(ctx, kind, id, nil, model.Condition{Rev: &first.Rev}); err != nil || again.Data != nil || again.Rev != 2 {
 			t.Errorf("SetData that removes = %+v, %v", again, err)
 		}
-		if _, err := c.SetData(ctx, kind, id, json.RawMessage(`3`), model.DataCondition{Some: true}); !client.IsPrecondition(err) {
+		if _, err := c.SetData(ctx, kind, id, json.RawMessage(`3`), model.Condition{Some: true}); !client.IsPrecondition(err) {
 			t.Errorf("SetData if there is some, when there is none = %v, want a failed precondition", err)
 		}
 	}

@@ -22,20 +22,11 @@ func (c *Client) GetData(ctx context.Context, kind model.Kind, id string) (data 
 // A write whose reply was lost is not sent again. Its outcome is unknown; with a condition on Rev it is safe to repeat, and
 // [ErrPrecondition] then may be due to the first one.
 func (c *Client) SetData(
-	ctx context.Context, kind model.Kind, id string, value json.RawMessage, cond model.DataCondition,
+	ctx context.Context, kind model.Kind, id string, value json.RawMessage, cond model.Condition,
 ) (data wire.Data, err error) {
-	header := map[string]string{}
-	switch {
-	case cond.Rev != nil:
-		header[wire.HeaderIfMatch] = wire.ETag(*cond.Rev)
-	case cond.Some:
-		header[wire.HeaderIfMatch] = "*"
-	case cond.None:
-		header[wire.HeaderIfNoneMatch] = "*"
-	}
-	_, err = c.do(ctx, call{
-		method: http.MethodPut, path: of(kind, id, "data"), body: wire.NewData{Data: value}, header: header,
-	}, &data)
+	req := call{method: http.MethodPut, path: of(kind, id, "data"), body: wire.NewData{Data: value}}
+	If(cond)(&req)
+	_, err = c.do(ctx, req, &data)
 	return withoutNull(data), err
 }
 

@@ -47,6 +47,24 @@ type CallOption func(*call)
 // and get the first answer: 1 to 200 printable ASCII characters.
 func IdempotencyKey(key string) CallOption { return func(c *call) { c.key = key } }
 
+// If makes a write of something that has a rev depend on it. A condition that does not hold is [ErrPrecondition], and nothing was written.
+func If(cond model.Condition) CallOption {
+	return func(c *call) {
+		c.header = maps.Clone(c.header)
+		if c.header == nil {
+			c.header = map[string]string{}
+		}
+		switch {
+		case cond.Rev != nil:
+			c.header[wire.HeaderIfMatch] = wire.ETag(*cond.Rev)
+		case cond.Some:
+			c.header[wire.HeaderIfMatch] = "*"
+		case cond.None:
+			c.header[wire.HeaderIfNoneMatch] = "*"
+		}
+	}
+}
+
 // NewIdempotencyKey returns a key that nobody has used.
 func NewIdempotencyKey() string { return rand.Text() }
 

@@ -133,7 +133,7 @@ func (h *harness) put(name, kind, typ string, limit int, config any) {
 
 func (h *harness) putBlueprint(bp *model.Blueprint) {
 	h.t.Helper()
-	_, _, wake, err := h.store.PutBlueprint(h.ctx, bp)
+	_, _, wake, err := h.store.PutBlueprint(h.ctx, bp, model.Condition{})
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -459,7 +459,7 @@ func (s *schedule) declare(u *actor, name string) {
 	bp.Config, _ = json.Marshal(config)
 	s.sayf("%s: declares %s, enabled %t, limit %d, quota %d, min_idle %d, by request %t, config %s",
 		u.name, name, bp.Enabled, bp.Limit, bp.Quota, bp.MinIdle, bp.Authorize.Request, bp.Config)
-	_, _, wake, err := u.store.PutBlueprint(s.ctx, bp)
+	_, _, wake, err := u.store.PutBlueprint(s.ctx, bp, model.Condition{})
 	if err != nil {
 		s.failf("declare: %s", err)
 	}

@@ -635,7 +635,7 @@ func (s *simulation) declare(name string) {
 	bp.Config, _ = json.Marshal(config)
 	s.sayf("%s is declared, enabled %t, limit %d, quota %d, min_idle %d, max_idle_age %s, by request %t, config %s",
 		name, bp.Enabled, bp.Limit, bp.Quota, bp.MinIdle, bp.MaxIdleAge, bp.Authorize.Request, bp.Config)
-	_, _, wake, err := s.store.PutBlueprint(s.ctx, bp)
+	_, _, wake, err := s.store.PutBlueprint(s.ctx, bp, model.Condition{})
 	s.must(err)
 	s.enqueue(wake)
 	s.count()
@@ -981,7 +981,7 @@ func (s *simulation) end() {
 		}
 		s.must(err)
 		bp.Enabled, bp.MinIdle = false, 0
-		_, _, wake, err := s.store.PutBlueprint(s.ctx, bp)
+		_, _, wake, err := s.store.PutBlueprint(s.ctx, bp, model.Condition{})
 		s.must(err)
 		s.enqueue(wake)
 	}

@@ -80,7 +80,7 @@ func (c collecting) queueLease(t *testing.T, ns string) {
 
 func (c collecting) declare(t *testing.T, ns string) {
 	t.Helper()
-	if _, _, _, err := c.store.PutBlueprint(t.Context(), &model.Blueprint{Namespace: ns, Name: "lab", Kind: "pool", Type: "host"}); err != nil {
+	if _, _, _, err := c.store.PutBlueprint(t.Context(), &model.Blueprint{Namespace: ns, Name: "lab", Kind: "pool", Type: "host"}, model.Condition{}); err != nil {
 		t.Fatal(err)
 	}
 }

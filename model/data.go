@@ -11,15 +11,6 @@ type Data struct {
 	Rev int64
 }
 
-// DataCondition says what must hold of an object's data for a write of it to happen. The zero value asks for nothing: the last writer
-// wins.
-type DataCondition struct {
-	// Rev, if not nil, must be the rev that the data has.
-	Rev *int64
-	// Some asks for data to be there, None for none to be. At most one of the three is set.
-	Some, None bool
-}
-
 // CheckData checks a value before it is stored; the error is [ErrorInvalid] and names the field.
 func CheckData(field string, value json.RawMessage) error {
 	if len(value) > MaxDataLength {

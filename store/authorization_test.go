@@ -17,7 +17,7 @@ import (
 func (e *env) putRequestable(name string) {
 	e.Helper()
 	b := &model.Blueprint{Namespace: e.ns, Name: name, Kind: "pool", Type: "host", Authorize: model.Authorize{Request: true}, Enabled: true}
-	_, _, _, err := e.PutBlueprint(e.ctx, b) //nolint:dogsled // only the error matters here
+	_, _, _, err := e.PutBlueprint(e.ctx, b, model.Condition{}) //nolint:dogsled // only the error matters here
 	e.must(err)
 }
 

@@ -47,9 +47,9 @@ func decodeBlueprint(ns, name, record string) (*model.Blueprint, error) {
 }
 
 // PutBlueprint declares a blueprint, which has been checked, and wakes leases that wait for its type. created reports that
-// there was none of this name. Errors: [model.ErrorConflict] when kind or type would change under live resources,
-// [model.ErrorUnavailable], [model.ErrorUnknown].
-func (s *Store) PutBlueprint(ctx context.Context, bp *model.Blueprint) (stored *model.Blueprint, created bool, wake []model.Ref, err error) {
+// there was none of this name. Errors: [model.ErrorPrecondition] when the condition does not hold, [model.ErrorConflict] when kind or type
+// would change under live resources, [model.ErrorUnavailable], [model.ErrorUnknown].
+func (s *Store) PutBlueprint(ctx context.Context, bp *model.Blueprint, cond model.Condition) (stored *model.Blueprint, created bool, wake []model.Ref, err error) {
 	if err := s.announce(ctx, bp.Namespace); err != nil {
 		return nil, false, nil, err
 	}
@@ -62,18 +62,31 @@ func (s *Store) PutBlueprint(ctx context.Context, bp *model.Blueprint) (stored *
 		On: bp.On, Quota: bp.Quota, Authorize: bp.Authorize, Enabled: bp.Enabled, Config: config,
 	}
 	reply, err := s.write(ctx, "put blueprint", putBlueprintScript, []string{blueprintsKey(bp.Namespace)},
-		bp.Name, bp.Kind, bp.Type, model.NewID(), rest(record), schemaVersion, bp.MinIdle)
+		bp.Name, bp.Kind, bp.Type, model.NewID(), rest(record), schemaVersion, bp.MinIdle, encodeCondition(cond))
 	if err != nil {
 		return nil, false, nil, err
 	}
-	if toInt(reply[0]) == -1 {
+	switch toInt(reply[0]) {
+	case -1:
 		return nil, false, nil, model.Errorf(model.ErrorConflict,
 			"kind and type cannot change while the blueprint has resources; release them first")
+	case -2:
+		return nil, false, nil, blueprintConditionError(cond, toInt(reply[1]))
 	}
 	stored, err = decodeBlueprint(bp.Namespace, bp.Name, toString(reply[1]))
 	wake = append(s.toRefs(bp.Namespace, reply[3:]), s.wakeMoreWaiters(ctx, bp.Namespace, bp.Type)...)
 	wake = append(wake, s.admitMore(ctx, bp.Namespace, bp.Name, toString(reply[2]))...)
 	return stored, toInt(reply[0]) == 1, wake, err
+}
+
+func blueprintConditionError(cond model.Condition, rev int64) error {
+	switch {
+	case cond.None:
+		return model.Errorf(model.ErrorPrecondition, "there is a blueprint of this name already; its rev is %d", rev)
+	case rev == 0:
+		return model.Errorf(model.ErrorPrecondition, "there is no blueprint of this name")
+	}
+	return model.Errorf(model.ErrorPrecondition, "the blueprint has rev %d, not %d", rev, *cond.Rev)
 }
 
 // Waking the waiters of a type: how many shapes one script wakes (MAX_SHAPES in lua/lib.lua), and how many scripts are run at most.

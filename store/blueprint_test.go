@@ -28,7 +28,7 @@ func TestPutBlueprint(t *testing.T) {
 		Namespace: e.ns, Name: "lab", Kind: "pool", Type: "host", Limit: 3, Enabled: true, Config: json.RawMessage(`{"hosts": [1.0]}`),
 	}
 	before := e.dump()
-	stored, created, wake, err := e.PutBlueprint(e.ctx, b)
+	stored, created, wake, err := e.PutBlueprint(e.ctx, b, model.Condition{})
 	e.must(err)
 	rest := `"kind":"pool","type":"host","limit":3,"enabled":true,"config":{"hosts":[1.0]}}`
 	e.wantChanges(before, expect{
@@ -51,7 +51,7 @@ func TestPutBlueprint(t *testing.T) {
 	e.clock.advance(time.Second)
 	b.Kind, b.Enabled, b.Config = "other", false, nil
 	before = e.dump()
-	stored, created, wake, err = e.PutBlueprint(e.ctx, b)
+	stored, created, wake, err = e.PutBlueprint(e.ctx, b, model.Condition{})
 	e.must(err)
 	e.wantChanges(before, expect{
 		"blueprints lab": e.record(2, 0, time.Second, "<id>", `"kind":"other","type":"host","limit":3,"enabled":false,"config":{}}`),
@@ -80,13 +80,13 @@ func TestPutBlueprintKeepsKindAndTypeOfItsResources(t *testing.T) {
 		{Namespace: e.ns, Name: bp, Kind: "pool", Type: "gpu"},
 	} {
 		e.wantNoChange(func() {
-			stored, created, wake, err := e.PutBlueprint(e.ctx, b)
+			stored, created, wake, err := e.PutBlueprint(e.ctx, b, model.Condition{})
 			if kindOf(err) != model.ErrorConflict || stored != nil || created || len(wake) > 0 {
 				t.Errorf("put %s/%s: %v, %t, %v, %v, want a conflict", b.Kind, b.Type, stored, created, wake, err)
 			}
 		})
 	}
-	if _, created, _, err := e.PutBlueprint(e.ctx, &model.Blueprint{Namespace: e.ns, Name: bp, Kind: "pool", Type: "host", Limit: 9}); err != nil || created {
+	if _, created, _, err := e.PutBlueprint(e.ctx, &model.Blueprint{Namespace: e.ns, Name: bp, Kind: "pool", Type: "host", Limit: 9}, model.Condition{}); err != nil || created {
 		t.Errorf("another limit: created %t, %v", created, err)
 	}
 }
@@ -117,7 +117,7 @@ func TestDeleteBlueprint(t *testing.T) {
 	if _, err := e.Blueprint(e.ctx, e.ns, bp); !errors.Is(err, model.ErrBlueprintNotFound) {
 		t.Errorf("read after it: %v, want %v", err, model.ErrBlueprintNotFound)
 	}
-	if _, created, _, err := e.PutBlueprint(e.ctx, &model.Blueprint{Namespace: e.ns, Name: bp, Kind: "pool", Type: "host"}); !created || err != nil {
+	if _, created, _, err := e.PutBlueprint(e.ctx, &model.Blueprint{Namespace: e.ns, Name: bp, Kind: "pool", Type: "host"}, model.Condition{}); !created || err != nil {
 		t.Errorf("declared again: created %t, %v", created, err)
 	}
 }
@@ -176,7 +176,7 @@ func TestEveryShapeIsWoken(t *testing.T) {
 	t.Parallel()
 	for name, event := range map[string]func(e *env, c *Claim) []model.Ref{
 		"declaration": func(e *env, _ *Claim) []model.Ref {
-			_, _, wake, err := e.PutBlueprint(e.ctx, &model.Blueprint{Namespace: e.ns, Name: "other", Kind: "pool", Type: "host", Enabled: true})
+			_, _, wake, err := e.PutBlueprint(e.ctx, &model.Blueprint{Namespace: e.ns, Name: "other", Kind: "pool", Type: "host", Enabled: true}, model.Condition{})
 			e.must(err)
 			return wake
 		},

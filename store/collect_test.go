@@ -89,7 +89,7 @@ func TestCollectLeavesNothing(t *testing.T) {
 	e.acquire(l1, "r2", "slot:2")
 	e.applyLease(e.claim(l1), LeaseStep{Path: []model.LeaseState{model.LeaseActive}})
 	for _, ref := range []model.Ref{l1, r2} {
-		e.must(errOf(e.SetData(e.ctx, ref, json.RawMessage("2"), model.DataCondition{})))
+		e.must(errOf(e.SetData(e.ctx, ref, json.RawMessage("2"), model.Condition{})))
 		e.send(ref, "c-"+ref.ID, model.CommandRelease)
 		e.must(errOf(e.Busy(e.ctx, ref, "t", time.Second)))
 	}
@@ -289,7 +289,7 @@ func TestNothingComesBackAfterCollect(t *testing.T) {
 			if err := errOf(e.Send(e.ctx, command(ref, "late", model.CommandRelease), model.Idempotency{})); kindOf(err) != model.ErrorNotFound {
 				t.Errorf("send: %v, want not found", err)
 			}
-			if err := errOf(e.SetData(e.ctx, ref, nil, model.DataCondition{})); kindOf(err) != model.ErrorNotFound {
+			if err := errOf(e.SetData(e.ctx, ref, nil, model.Condition{})); kindOf(err) != model.ErrorNotFound {
 				t.Errorf("set data: %v, want not found", err)
 			}
 			e.must(errOf(e.Busy(e.ctx, ref, "t", time.Second)))

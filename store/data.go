@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"encoding/json"
-	"strconv"
 
 	"github.com/redis/go-redis/v9"
 
@@ -28,7 +27,7 @@ func (s *Store) Data(ctx context.Context, ref model.Ref) (model.Data, error) {
 // SetData writes the notes on an object, or removes them when the value is nil, if the condition holds. The value has been checked
 // ([model.CheckData]). Errors, after which nothing was written: [model.ErrorNotFound], [model.ErrorConflict] when the object is
 // destroyed, [model.ErrorPrecondition] when the condition does not hold; and [model.ErrorUnavailable], [model.ErrorUnknown].
-func (s *Store) SetData(ctx context.Context, ref model.Ref, value json.RawMessage, cond model.DataCondition) (model.Data, error) {
+func (s *Store) SetData(ctx context.Context, ref model.Ref, value json.RawMessage, cond model.Condition) (model.Data, error) {
 	reply, err := s.write(ctx, "set data", setDataScript, []string{objectKey(ref)},
 		ref.Member(), model.NewID(), string(value), encodeCondition(cond))
 	if err != nil {
@@ -46,19 +45,7 @@ func (s *Store) SetData(ctx context.Context, ref model.Ref, value json.RawMessag
 	return model.Data{Value: value, Rev: rev}, nil
 }
 
-func encodeCondition(cond model.DataCondition) string {
-	switch {
-	case cond.Rev != nil:
-		return strconv.FormatInt(*cond.Rev, 10)
-	case cond.Some:
-		return "some"
-	case cond.None:
-		return "none"
-	}
-	return "any"
-}
-
-func conditionError(k model.Kind, cond model.DataCondition, rev int64) error {
+func conditionError(k model.Kind, cond model.Condition, rev int64) error {
 	switch {
 	case cond.Some:
 		return model.Errorf(model.ErrorPrecondition, "the %s has no data; its rev is %d", k, rev)

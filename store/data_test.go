@@ -50,7 +50,7 @@ func TestSetData(t *testing.T) {
 		for rev, value := range []json.RawMessage{json.RawMessage(`{"a": 1}`), json.RawMessage("false"), nil, json.RawMessage(`""`)} {
 			before := e.dump()
 			want := model.Data{Value: value, Rev: int64(rev + 1)}
-			got, err := e.SetData(e.ctx, ref, value, model.DataCondition{})
+			got, err := e.SetData(e.ctx, ref, value, model.Condition{})
 			e.must(err)
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("SetData (-want +got):\n%s", diff)
@@ -84,13 +84,13 @@ func TestSetData(t *testing.T) {
 
 func TestSetDataConditions(t *testing.T) {
 	t.Parallel()
-	rev := func(n int64) model.DataCondition { return model.DataCondition{Rev: &n} }
-	some, none := model.DataCondition{Some: true}, model.DataCondition{None: true}
+	rev := func(n int64) model.Condition { return model.Condition{Rev: &n} }
+	some, none := model.Condition{Some: true}, model.Condition{None: true}
 	e := newEnv(t)
 	ref := e.bothKinds()[0]
 	steps := []struct {
 		value json.RawMessage
-		cond  model.DataCondition
+		cond  model.Condition
 		fails string
 	}{
 		{json.RawMessage("1"), some, "the lease has no data; its rev is 0"},
@@ -123,7 +123,7 @@ func TestSetDataConditions(t *testing.T) {
 		}
 	}
 	e.wantNoChange(func() {
-		if err := errOf(e.SetData(e.ctx, e.leaseRef("nobody"), nil, model.DataCondition{})); !errors.Is(err, model.ErrLeaseNotFound) {
+		if err := errOf(e.SetData(e.ctx, e.leaseRef("nobody"), nil, model.Condition{})); !errors.Is(err, model.ErrLeaseNotFound) {
 			t.Errorf("data of nobody: %v", err)
 		}
 		if err := errOf(e.Data(e.ctx, e.resourceRef("nobody"))); !errors.Is(err, model.ErrResourceNotFound) {
@@ -145,7 +145,7 @@ func TestDataInEveryState(t *testing.T) {
 	}
 	for _, ref := range refs {
 		destroyed := strings.HasSuffix(ref.ID, "destroyed")
-		err := errOf(e.SetData(e.ctx, ref, json.RawMessage("1"), model.DataCondition{}))
+		err := errOf(e.SetData(e.ctx, ref, json.RawMessage("1"), model.Condition{}))
 		if destroyed && kindOf(err) != model.ErrorConflict || !destroyed && err != nil {
 			t.Errorf("%s: %v", ref, err)
 		}
@@ -178,7 +178,7 @@ func TestCompareAndSetLosesNothing(t *testing.T) {
 				}
 				n := 0
 				_ = json.Unmarshal(d.Value, &n)
-				_, err = e.SetData(e.ctx, ref, json.RawMessage(fmt.Sprint(n+1)), model.DataCondition{Rev: &d.Rev})
+				_, err = e.SetData(e.ctx, ref, json.RawMessage(fmt.Sprint(n+1)), model.Condition{Rev: &d.Rev})
 				switch {
 				case err == nil:
 					done++
@@ -213,7 +213,7 @@ func TestSetDataSentAgainAfterAnother(t *testing.T) {
 		if toInt(first[0]) != 1 || toInt(first[1]) != rev {
 			t.Fatalf("first run = %v, want written with rev %d", first, rev)
 		}
-		other, err := e.SetData(e.ctx, ref, json.RawMessage("2"), model.DataCondition{})
+		other, err := e.SetData(e.ctx, ref, json.RawMessage("2"), model.Condition{})
 		e.must(err)
 		e.wantNoChange(func() {
 			if diff := cmp.Diff(first, call()); diff != "" {

@@ -41,7 +41,7 @@ func TestParseDurability(t *testing.T) {
 
 // writes are the calls that a caller is told are safe.
 func writes(e *env, id string) map[string]error {
-	_, _, _, putErr := e.PutBlueprint(e.ctx, &model.Blueprint{Namespace: e.ns, Name: "b-" + id, Kind: "pool", Type: "host"}) //nolint:dogsled // only the error matters here
+	_, _, _, putErr := e.PutBlueprint(e.ctx, &model.Blueprint{Namespace: e.ns, Name: "b-" + id, Kind: "pool", Type: "host"}, model.Condition{}) //nolint:dogsled // only the error matters here
 	_, createErr := e.CreateLease(e.ctx, e.ns, id, model.NewLease{Type: "host"}, model.Idempotency{Key: id, Fingerprint: "f"})
 	_, sendErr := e.Send(e.ctx, command(e.leaseRef("l0"), "c-"+id, model.CommandExtend), model.Idempotency{Key: "send-" + id, Fingerprint: "f"})
 	_, batchErr := e.SendAll(e.ctx, []model.Command{
@@ -247,7 +247,7 @@ func calls(e *env, lease, resource *Claim) map[string]func(ctx context.Context) 
 		},
 		"Data": func(ctx context.Context) error { return one(e.Data(ctx, lease.Ref)) },
 		"SetData": func(ctx context.Context) error {
-			return one(e.SetData(ctx, lease.Ref, nil, model.DataCondition{}))
+			return one(e.SetData(ctx, lease.Ref, nil, model.Condition{}))
 		},
 		"DeleteBlueprint": func(ctx context.Context) error { _, err := e.DeleteBlueprint(ctx, e.ns, bp); return err },
 		"Due":             func(ctx context.Context) error { _, _, err := e.Due(ctx, e.ns, 1); return err },
@@ -261,7 +261,7 @@ func calls(e *env, lease, resource *Claim) map[string]func(ctx context.Context) 
 		"Namespaces":      func(ctx context.Context) error { return one(e.Namespaces(ctx)) },
 		"Owed":            func(ctx context.Context) error { return one(e.Owed(ctx, lease.Ref)) },
 		"Ping":            func(ctx context.Context) error { return e.Ping(ctx) },
-		"PutBlueprint":    func(ctx context.Context) error { _, _, _, err := e.PutBlueprint(ctx, b); return err },
+		"PutBlueprint":    func(ctx context.Context) error { _, _, _, err := e.PutBlueprint(ctx, b, model.Condition{}); return err },
 		"Resource":        func(ctx context.Context) error { return one(e.Resource(ctx, e.ns, "r1")) },
 		"Resources":       func(ctx context.Context) error { return one(e.Resources(ctx, e.ns, model.ResourceFilter{})) },
 		"SaveAnswer":      func(ctx context.Context) error { return errOf(e.SaveAnswer(ctx, e.ns, "k", model.Answer{})) },

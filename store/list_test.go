@@ -159,7 +159,7 @@ func TestResourcesFilters(t *testing.T) {
 	for _, b := range []*model.Blueprint{
 		{Namespace: e.ns, Name: bp, Kind: "pool", Type: "host"}, {Namespace: e.ns, Name: "gpus", Kind: "pool", Type: "gpu"},
 	} {
-		_, _, _, err := e.PutBlueprint(e.ctx, b)
+		_, _, _, err := e.PutBlueprint(e.ctx, b, model.Condition{})
 		e.must(err)
 	}
 	var all []*model.Resource

@@ -302,7 +302,7 @@ func (e *env) putBlueprint(name string, limit int) *model.Blueprint {
 	e.Helper()
 	stored, _, _, err := e.PutBlueprint(e.ctx, &model.Blueprint{
 		Namespace: e.ns, Name: name, Kind: "pool", Type: "host", Limit: limit, Enabled: true,
-	})
+	}, model.Condition{})
 	e.must(err)
 	return stored
 }

@@ -182,10 +182,10 @@ func TestResentScripts(t *testing.T) {
 
 	b := e.putBlueprint(bp, 0)
 	b.Quota = 1000
-	if again, created, _, err := e.PutBlueprint(e.ctx, b); created || again.Rev != 2 || err != nil {
+	if again, created, _, err := e.PutBlueprint(e.ctx, b, model.Condition{}); created || again.Rev != 2 || err != nil {
 		t.Errorf("declared again within the same millisecond: %+v, created %t, %v", again, created, err)
 	}
-	if again, created, _, err := e.PutBlueprint(e.ctx, b); created || again.Rev != 2 || err != nil {
+	if again, created, _, err := e.PutBlueprint(e.ctx, b, model.Condition{}); created || again.Rev != 2 || err != nil {
 		t.Errorf("declared again with the same words: %+v, created %t, %v", again, created, err)
 	}
 	for i, k := range []model.Idempotency{{}, idem, idem} {
@@ -220,7 +220,7 @@ func TestResentScripts(t *testing.T) {
 		for _, ref := range []model.Ref{l0, r0} {
 			d, err := e.Data(e.ctx, ref)
 			e.must(err)
-			if got, err := e.SetData(e.ctx, ref, value, model.DataCondition{Rev: &d.Rev}); err != nil || got.Rev != d.Rev+1 {
+			if got, err := e.SetData(e.ctx, ref, value, model.Condition{Rev: &d.Rev}); err != nil || got.Rev != d.Rev+1 {
 				t.Errorf("set data of %s = %+v, %v, want rev %d", ref, got, err, d.Rev+1)
 			}
 		}
@@ -308,7 +308,7 @@ func (e *env) sparesAndTold() {
 	e.Helper()
 	b := e.putBlueprint("spares", 0)
 	b.MinIdle = 1
-	b, _, _, err := e.PutBlueprint(e.ctx, b)
+	b, _, _, err := e.PutBlueprint(e.ctx, b, model.Condition{})
 	e.must(err)
 	c := e.claim(model.BlueprintRef(e.ns, "spares"))
 	st := BlueprintStep{Told: &b.Rev, Spare: &NewResource{ID: "spare", Name: "spare", Blueprint: b, Capacity: 1, Slots: []string{"spare"}}}

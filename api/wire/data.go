@@ -18,7 +18,7 @@ type Data struct {
 // FromData converts notes.
 func FromData(d model.Data) Data { return Data{Data: orNil(d.Value), Rev: d.Rev} }
 
-// ETag returns the ETag of data with this rev.
+// ETag returns the ETag of data or a blueprint with this rev.
 func ETag(rev int64) string { return `"` + strconv.FormatInt(rev, 10) + `"` }
 
 // NewData is the body of PUT …/data. A value of null removes what is there.

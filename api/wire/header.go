@@ -11,7 +11,8 @@ const (
 	HeaderAuthor = "Drydock-Author"
 	// HeaderVia is "cli" or "console" when a command comes through one of them.
 	HeaderVia = "Drydock-Via"
-	// HeaderETag is the rev of data, in quotes; HeaderIfMatch and HeaderIfNoneMatch make a write of data depend on it.
+	// HeaderETag tells one state of a thing from another: the rev, in quotes, of data and blueprints. HeaderIfNoneMatch makes a read of what
+	// has not changed short (304); HeaderIfMatch and HeaderIfNoneMatch make a write of data or of a blueprint depend on the rev.
 	HeaderETag        = "ETag"
 	HeaderIfMatch     = "If-Match"
 	HeaderIfNoneMatch = "If-None-Match"

@@ -115,10 +115,15 @@ func (s *session) apply(ctx context.Context, bp *model.Blueprint, dry bool) (wir
 		return would, cell{"would be changed", yellow}, nil
 	}
 	whole := wire.FromBlueprint(bp)
+	// What was looked at is what is replaced: somebody else's change in between is not overwritten unseen.
+	cond := model.Condition{None: true}
+	if !isNew {
+		cond = model.Condition{Rev: &before.Rev}
+	}
 	stored, created, err := c.PutBlueprint(ctx, bp.Name, wire.NewBlueprint{
 		Kind: bp.Kind, Type: bp.Type, Limit: bp.Limit, MinIdle: bp.MinIdle, MaxIdleAge: whole.MaxIdleAge, Quota: bp.Quota,
-		Authorize: bp.Authorize, Enabled: &bp.Enabled, Config: bp.Config,
-	})
+		On: whole.On, Authorize: bp.Authorize, Enabled: &bp.Enabled, Config: bp.Config,
+	}, client.If(cond))
 	if created {
 		return stored, cell{"created", green}, err
 	}

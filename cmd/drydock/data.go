@@ -83,7 +83,7 @@ func dataSet(o *clientOptions, kind model.Kind) *cli.Command {
 			case conditions > 1:
 				return usage("--if-rev, --if-none and --if-some exclude each other")
 			}
-			cond := model.DataCondition{None: none, Some: some}
+			cond := model.Condition{None: none, Some: some}
 			if cmd.IsSet("if-rev") {
 				cond.Rev = &rev
 			}

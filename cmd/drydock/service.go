@@ -210,7 +210,7 @@ func (s *service) close() {
 // declare stores the blueprints of a file, or those given.
 func (s *service) declare(ctx context.Context, bps []*model.Blueprint) error {
 	for _, bp := range bps {
-		_, created, wake, err := s.store.PutBlueprint(ctx, bp)
+		_, created, wake, err := s.store.PutBlueprint(ctx, bp, model.Condition{})
 		if err != nil {
 			return fmt.Errorf("declare blueprint %s: %w", bp.Name, err)
 		}

@@ -35,6 +35,11 @@ end
 
 -- stamp writes a JSON object whose first field is an instant: rest is the object without its opening brace.
 local function stamp(field, rest) return '{"' .. field .. '":' .. int(NOW) .. ',' .. rest end
+-- holds tells whether a condition holds of a thing that is there or not and has a rev: 'any', 'some' (it is there), 'none' (it is not), or
+-- the rev.
+local function holds(condition, there, rev)
+  return condition == 'any' or condition == int(rev) or (condition == 'some' and there) or (condition == 'none' and not there)
+end
 
 -- log appends to the object's own log.
 local function log(key, event, text, command, fence, worker)

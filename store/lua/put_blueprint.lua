@@ -1,16 +1,18 @@
 -- put_blueprint declares a blueprint.
 -- KEYS[1] -> blueprints
 -- ARGV[3] -> name   ARGV[4] -> kind   ARGV[5] -> type   ARGV[6] -> token of this call   ARGV[7] -> record without its opening brace
--- ARGV[8] -> schema version   ARGV[9] -> how many resources it keeps idle
+-- ARGV[8] -> schema version   ARGV[9] -> how many resources it keeps idle   ARGV[10] -> what must hold of the old one
 -- Derived: blueprint:<name>, blueprints:rev, blueprints:revs, blueprint:<name>:resources, :gate:<owner>, :gates, waiting:<type>…, wake.
--- Returns {code, record, cursor for admit.lua, woken…}: 1 created, 0 replaced, -1 it has resources and another kind or type.
+-- Returns {code, record, cursor for admit.lua, woken…}: 1 created, 0 replaced, -1 it has resources and another kind or type,
+-- -2 the condition does not hold (the second is the rev then, 0 = there is no such blueprint).
 -- Writes only after all checks pass. The same token changes nothing and gets the first answer.
 local name = ARGV[3]
 local created, code, first = NOW, 1, ARGV[6]
 local old = redis.call('HGET', KEYS[1], name)
+local was = old and cjson.decode(old) or {rev = 0}
+if was.token == ARGV[6] then return {was.first == ARGV[6] and 1 or 0, old, admit_some(name, ''), unpack(woken)} end
+if not holds(ARGV[10], old, was.rev) then return {-2, was.rev} end
 if old then
-  local was = cjson.decode(old)
-  if was.token == ARGV[6] then return {was.first == ARGV[6] and 1 or 0, old, admit_some(name, ''), unpack(woken)} end
   if (was.kind ~= ARGV[4] or was.type ~= ARGV[5]) and redis.call('ZCARD', P .. 'blueprint:' .. name .. ':resources') > 0 then
     return {-1, '', ''}
   end

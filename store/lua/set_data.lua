@@ -1,7 +1,7 @@
 -- set_data writes the notes on an object, or removes them. It wakes nobody and leaves fence and version alone.
 -- KEYS[1] -> lease:<id> or resource:<id>
 -- ARGV[3] -> member   ARGV[4] -> token of this call   ARGV[5] -> value, '' = remove it
--- ARGV[6] -> what must hold: 'any', 'some' (there is a value), 'none' (there is none), or the rev
+-- ARGV[6] -> what must hold of the value
 -- Derived: <object>:data, done:<token>, events.
 -- Returns {code, rev}: 1 written, -1 no such object, -2 it is destroyed, -3 the condition does not hold.
 -- Writes only after all checks pass. The same token changes nothing and gets the first answer, also when others have written since.
@@ -13,9 +13,7 @@ if not status then return {-1, 0} end
 local was = read(data, 'value', 'rev')
 local rev = tonumber(was.rev) or 0
 if status == 'destroyed' then return {-2, rev} end
-local holds = condition == 'any' or condition == int(rev) or
-  (condition == 'some' and was.value ~= '') or (condition == 'none' and was.value == '')
-if not holds then return {-3, rev} end
+if not holds(condition, was.value ~= '', rev) then return {-3, rev} end
 
 redis.call('HSET', data, 'value', ARGV[5], 'rev', int(rev + 1))
 redis.call('SET', P .. 'done:' .. ARGV[4], int(rev + 1), 'PX', 60000)
