@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -63,6 +64,24 @@ func drive(ctx context.Context, t *testing.T, doing string, actions ...chromedp.
 	}
 }
 
+// see waits in the page until it shows what a selector names. Not chromedp.WaitVisible, which trips over what is replaced meanwhile.
+func see(selector string) chromedp.Action {
+	return evaluate(`new Promise((done) => {
+		const look = () => document.querySelector(`+strconv.Quote(selector)+`)?.checkVisibility() ? done(true) : setTimeout(look, 20);
+		look();
+	})`, nil)
+}
+
+// press clicks what a selector names, once it is there.
+func press(selector string) chromedp.Action {
+	return chromedp.Tasks{see(selector), evaluate(`document.querySelector(`+strconv.Quote(selector)+`).click()`, nil)}
+}
+
+// evaluate runs a script in the page and waits for what it promises.
+func evaluate(script string, result any) chromedp.Action {
+	return chromedp.Evaluate(script, result, func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) })
+}
+
 // TestConsoleRelease goes the whole way without a reload: the button, the command, its task, its end. Then nothing can be pressed any more.
 func TestConsoleRelease(t *testing.T) {
 	t.Parallel()
@@ -74,20 +93,20 @@ func TestConsoleRelease(t *testing.T) {
 	var disabled, same bool
 	drive(b, t, "release it",
 		chromedp.Navigate(dev.url+"/console/leases"),
-		chromedp.WaitVisible(".live.on"),
-		chromedp.Click(`a[title="`+lease.ID+`"]`),
-		chromedp.WaitVisible("#state .s-active"),
-		chromedp.WaitVisible(".live.on"),
+		see(`#list a[title="`+lease.ID+`"]`),
+		chromedp.Navigate(dev.url+"/console/leases/"+lease.ID),
+		see("#state .s-active"),
+		see(".live.on"),
 		chromedp.Evaluate(`window.notReloaded = true`, nil),
-		chromedp.Click("#do-release:enabled"),
-		chromedp.WaitVisible("#dialog-release"),
-		chromedp.SendKeys(`#dialog-release input[name=reason]`, "seen in a browser"),
-		chromedp.Click("#dialog-release button.danger"),
-		chromedp.WaitVisible("#sent"),
-		chromedp.WaitVisible(`#sent[data-outcome=applied]`),
-		chromedp.WaitVisible("#state .s-destroyed"),
-		chromedp.WaitVisible(`#commands tr[data-command=release] .o-applied`),
-		chromedp.WaitVisible("#do-release:disabled"),
+		press("#do-release:enabled"),
+		see("#dialog-release"),
+		evaluate(`document.querySelector("#dialog-release input[name=reason]").value = "seen in a browser"`, nil),
+		press("#dialog-release button.danger"),
+		see("#sent"),
+		see(`#sent[data-outcome=applied]`),
+		see("#state .s-destroyed"),
+		see(`#commands tr[data-command=release] .o-applied`),
+		see("#do-release:disabled"),
 		chromedp.Evaluate(`document.getElementById("do-extend").disabled`, &disabled),
 		chromedp.Evaluate(`window.notReloaded === true`, &same),
 	)
@@ -99,7 +118,7 @@ func TestConsoleRelease(t *testing.T) {
 		t.Errorf("the history is %s (%v), want a release via console with its reason", a.body, err)
 	}
 	// The task that woke the worker, in the frame of Asynqmon and in what Asynqmon knows.
-	drive(b, t, "look at Asynqmon", chromedp.Navigate(dev.url+"/console/tasks"), chromedp.WaitVisible("iframe.asynqmon"))
+	drive(b, t, "look at Asynqmon", chromedp.Navigate(dev.url+"/console/tasks"), see("iframe.asynqmon"))
 	a, err = c.do(t.Context(), http.MethodGet, "/asynqmon/api/queues/updates/completed_tasks?size=100", "")
 	if err != nil || !strings.Contains(string(a.body), lease.ID) {
 		t.Errorf("Asynqmon shows %d %s (%v), want a task of lease %s", a.status, a.body, err, lease.ID)
@@ -116,12 +135,12 @@ func TestConsoleTwoBrowsers(t *testing.T) {
 	errs := make(chan error, 2)
 	both := []context.Context{browser(t), browser(t)}
 	for _, b := range both {
-		drive(b, t, "open it", chromedp.Navigate(dev.url+"/console/leases/"+lease.ID), chromedp.WaitVisible("#do-release:enabled"),
-			chromedp.Click("#do-release"), chromedp.WaitVisible("#dialog-release"))
+		drive(b, t, "open it", chromedp.Navigate(dev.url+"/console/leases/"+lease.ID), see("#do-release:enabled"),
+			press("#do-release"), see("#dialog-release"))
 	}
 	for _, b := range both {
 		go func() {
-			errs <- chromedp.Run(b, chromedp.Click("#dialog-release button.danger"), chromedp.WaitVisible("#state .s-destroyed"), chromedp.WaitVisible("#do-release:disabled"))
+			errs <- chromedp.Run(b, press("#dialog-release button.danger"), see("#state .s-destroyed"), see("#do-release:disabled"))
 		}()
 	}
 	for range both {
@@ -179,10 +198,10 @@ func look(b context.Context, t *testing.T, url, name, scheme string) {
 	var found []byte
 	drive(b, t, "look at "+name,
 		emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}),
-		chromedp.Navigate("about:blank"), chromedp.Navigate(url), chromedp.WaitVisible(".live.on"),
+		chromedp.Navigate("about:blank"), chromedp.Navigate(url), see(".live.on"),
 		chromedp.Evaluate(axe, nil),
-		chromedp.Evaluate(`axe.run().then((r) => JSON.stringify(r.violations.filter((v) => v.impact === "serious" || v.impact === "critical")
-			.map((v) => v.id + ": " + v.nodes.map((n) => n.html + " " + n.failureSummary).join("; "))))`, &found, func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }),
+		evaluate(`axe.run().then((r) => JSON.stringify(r.violations.filter((v) => v.impact === "serious" || v.impact === "critical")
+			.map((v) => v.id + ": " + v.nodes.map((n) => n.html + " " + n.failureSummary).join("; "))))`, &found),
 	)
 	var text string
 	var violations []string

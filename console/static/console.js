@@ -75,6 +75,7 @@
       form.closest("dialog")?.close();
       $$("dialog[open]", form).forEach((d) => d.close());
       take(page, "[data-live],[data-region]");
+      if (tabs.length) choose(document.getElementById("tab-Commands"));
       refresh();
     } catch (err) {
       form.closest("dialog")?.close();
