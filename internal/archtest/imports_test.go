@@ -64,6 +64,7 @@ var theirImports = map[string][]string{
 	"github.com/urfave/cli/v3":         {"cmd"},
 	"github.com/coreos/go-oidc/v3":     {"auth"},
 	"github.com/creack/pty":            {}, // for tests
+	"github.com/chromedp":              {}, // for tests
 	"go.opentelemetry.io/otel":         {"tracing"},
 }
 
