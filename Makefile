@@ -30,7 +30,7 @@ dev: ## Run everything in one process, on 127.0.0.1:8080
 ## Test
 
 .PHONY: setup
-setup: ## Find redis-server, sshd and spin, or install them, or say how
+setup: ## Find redis-server, sshd, spin and chromium, or install them, or say how
 	@scripts/setup.sh
 
 .PHONY: test

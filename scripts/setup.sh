@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes sure that what the tests need beside Go and git is there: a redis-server of at least 6.2 on PATH (asynq's minimum), ssh and sshd,
-# and spin with a C compiler for the model of the protocol.
+# spin with a C compiler for the model of the protocol, and chromium for the console.
 # Installs it where a package manager can; otherwise says how, and fails. The tests start private servers of their own.
 set -euo pipefail
 
@@ -79,6 +79,20 @@ install_spin() {
   fi
 }
 
+# have_browser looks for what the tests of the console need.
+have_browser() {
+  command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || command -v chrome >/dev/null
+}
+
+install_browser() {
+  command -v apt-get >/dev/null || fail 'chromium is needed on PATH, and apt-get is not here to install it.
+  macOS:   brew install --cask chromium
+  Fedora:  sudo dnf install chromium
+  Arch:    sudo pacman -S chromium
+  Alpine:  apk add chromium'
+  apt_install chromium
+}
+
 command -v redis-server >/dev/null || install_redis
 command -v redis-server >/dev/null || fail 'redis-server was installed, but is not on PATH'
 check_version
@@ -86,3 +100,5 @@ have_ssh || install_ssh
 have_ssh || fail 'OpenSSH was installed, but ssh, ssh-keygen or sshd cannot be found'
 have_spin || install_spin
 have_spin || fail 'spin was installed, but spin or gcc cannot be found'
+have_browser || install_browser
+have_browser || fail 'chromium was installed, but is not on PATH'

@@ -27,6 +27,7 @@ import (
 	"drydock/blueprints/git"
 	"drydock/blueprints/pool"
 	"drydock/blueprints/webhook"
+	"drydock/console"
 	"drydock/deliver"
 	"drydock/handlers"
 	"drydock/locks"
@@ -233,12 +234,26 @@ func (s *service) startAPI(ctx context.Context, ln net.Listener, door *access, e
 	door.configure(&cfg, &s.opts.access)
 	server := api.New(cfg)
 	web := server.HTTPServer()
+	web.Handler = console.New(console.Config{API: server, AsynqmonRoot: asynqmonRoot, Auth: door.auth, Status: s.status, Log: s.log})
 	web.TLSConfig = door.tls
 	waitDoor, waitWeb := door.start(ctx, s.log), serve(ctx, web, ln, errs, func() { s.drain(server, ln) })
 	return func() {
 		waitWeb()
 		waitDoor()
 	}
+}
+
+// status is how the whole is, for the console.
+func (s *service) status(ctx context.Context, namespace string) (console.Status, error) {
+	sizes, err := s.store.Sizes(ctx, namespace)
+	if err != nil {
+		return console.Status{}, err
+	}
+	workers, err := asynq.NewInspectorFromRedisClient(s.rdb).Servers()
+	if err != nil {
+		return console.Status{}, model.Unavailable(err)
+	}
+	return console.Status{Workers: len(workers), Overdue: sizes.Overdue}, nil
 }
 
 // drain tells balancers to send no more and gives them time to hear it. Where only this host can connect, nobody is waited for, unless the

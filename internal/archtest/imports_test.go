@@ -36,7 +36,7 @@ var ourImports = map[string][]string{
 	"client":                 {"api/wire", "model"},
 	"asynqmon":               {},
 	"auth":                   {"model"},
-	"console":                {"model", "store"},
+	"console":                {"api/wire", "auth", "client", "model"},
 	"embedded":               {},
 	"embedded/redistest":     {"embedded"},
 	"e2e":                    {everything},
@@ -59,11 +59,12 @@ var theirImports = map[string][]string{
 	"github.com/go-redsync/redsync/v4": {"store", "locks", "embedded", "cmd"},
 	"github.com/hibiken/asynq":         {"handlers", "tasks", "cmd", "asynqmon"},
 	"github.com/hibiken/asynqmon":      {"asynqmon"},
-	"github.com/labstack/echo/v4":      {"api", "asynqmon", "console", "cmd"},
+	"github.com/labstack/echo/v4":      {"api", "asynqmon", "cmd"},
 	"github.com/alicebob/miniredis/v2": {"embedded"},
 	"github.com/urfave/cli/v3":         {"cmd"},
 	"github.com/coreos/go-oidc/v3":     {"auth"},
 	"github.com/creack/pty":            {}, // for tests
+	"github.com/chromedp":              {}, // for tests
 	"go.opentelemetry.io/otel":         {"tracing"},
 }
 

@@ -1,0 +1,106 @@
+package console
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+
+	"drydock/auth"
+	"drydock/model"
+)
+
+// cookieName names the session cookie.
+const cookieName = "drydock_session"
+
+// maxCookie is what browsers keep of one cookie, with its name.
+const maxCookie = 4000
+
+// credential returns the token of a request: of its Authorization header, or else of its session.
+func credential(r *http.Request) (string, error) {
+	token, err := auth.ParseHeader(r.Header.Values("Authorization"))
+	if err != nil || token != "" {
+		return token, err
+	}
+	if cookie, err := r.Cookie(cookieName); err == nil && cookie.Value != "" {
+		return cookie.Value, nil
+	}
+	return "", model.Errorf(model.ErrorUnauthenticated, "sign in first")
+}
+
+// withSession puts a session in the place of the Authorization header, for what only the API serves. Where it does not reach, the API says so.
+func (c *Console) withSession(r *http.Request) *http.Request {
+	cookie, err := r.Cookie(cookieName)
+	if c.cfg.Auth == nil || err != nil || r.Header.Get("Authorization") != "" {
+		return r
+	}
+	r = r.Clone(r.Context())
+	r.Header.Set("Authorization", "Bearer "+cookie.Value)
+	r.Header.Del("Cookie")
+	return r
+}
+
+func (c *Console) loginForm(w http.ResponseWriter, r *http.Request) {
+	if c.cfg.Auth == nil {
+		http.Redirect(w, r, "/", http.StatusSeeOther)
+		return
+	}
+	c.render(w, r, http.StatusOK, "login", &view{Title: "Sign in", Next: localPath(r.FormValue("next"))})
+}
+
+func (c *Console) login(w http.ResponseWriter, r *http.Request) {
+	if c.cfg.Auth == nil {
+		http.Redirect(w, r, "/", http.StatusSeeOther)
+		return
+	}
+	next := localPath(r.PostFormValue("next"))
+	token, err := auth.ParseHeader([]string{"Bearer " + strings.TrimSpace(r.PostFormValue("token"))})
+	if err == nil && len(token) > maxCookie {
+		err = model.Errorf(model.ErrorUnauthenticated, "the token is longer than the %d bytes that fit into a browser's session", maxCookie)
+	}
+	if err == nil {
+		_, err = c.cfg.Auth.Authenticate(r.Context(), token)
+	}
+	if err != nil {
+		status := http.StatusUnauthorized
+		if model.KindOf(err) != model.ErrorUnauthenticated {
+			status = http.StatusServiceUnavailable
+		}
+		c.render(w, r, status, "login", &view{Title: "Sign in", Next: next, Problem: "That did not work: " + explain(err) + "."})
+		return
+	}
+	http.SetCookie(w, c.cookie(r, token, 0))
+	http.Redirect(w, r, next, http.StatusSeeOther)
+}
+
+func (c *Console) logout(w http.ResponseWriter, r *http.Request) {
+	http.SetCookie(w, c.cookie(r, "", -1))
+	http.Redirect(w, r, "/console/login", http.StatusSeeOther)
+}
+
+// cookie makes the session's cookie, which ends with the browser. Behind a proxy that ends TLS, the proxy's word counts: the worst that a
+// forged one does is to keep the cookie from its own sender.
+func (c *Console) cookie(r *http.Request, value string, maxAge int) *http.Cookie {
+	return &http.Cookie{
+		Name: cookieName, Value: value, Path: "/", MaxAge: maxAge, HttpOnly: true, SameSite: http.SameSiteStrictMode,
+		Secure: r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https",
+	}
+}
+
+// localPath returns where to go after the login: a path of this server, whatever was asked for.
+func localPath(next string) string {
+	u, err := url.Parse(next)
+	if err != nil || u.Host != "" || u.Scheme != "" || !strings.HasPrefix(next, "/") || strings.HasPrefix(next, "//") || strings.Contains(next, "\\") {
+		return "/"
+	}
+	return next
+}
+
+// events is the API's event stream, for whoever has a session.
+func (c *Console) events(w http.ResponseWriter, r *http.Request) {
+	w.Header().Del("Content-Security-Policy")
+	r = c.withSession(r)
+	r = r.Clone(r.Context())
+	r.URL.Path, r.URL.RawPath = "/v1/events", ""
+	r.RequestURI = r.URL.RequestURI()
+	c.cfg.API.ServeHTTP(w, r)
+}
