@@ -173,7 +173,7 @@ func (c *Console) decide(w http.ResponseWriter, r *http.Request, v *visit) error
 	if _, err := v.api.Authorize(r.Context(), r.PostFormValue("blueprint"), r.PostFormValue("owner"), status, r.PostFormValue("reason")); err != nil {
 		return err
 	}
-	http.Redirect(w, r, "/console/authorizations?namespace="+escape(v.namespace), http.StatusSeeOther)
+	http.Redirect(w, r, "/console/authorizations?namespace="+escape(v.namespace), http.StatusSeeOther) //nolint:gosec // the path is ours, the rest is escaped
 	return nil
 }
 
@@ -190,6 +190,6 @@ func (c *Console) enable(w http.ResponseWriter, r *http.Request, v *visit) error
 	}); err != nil {
 		return err
 	}
-	http.Redirect(w, r, "/console/blueprints?namespace="+escape(v.namespace), http.StatusSeeOther)
+	http.Redirect(w, r, "/console/blueprints?namespace="+escape(v.namespace), http.StatusSeeOther) //nolint:gosec // the path is ours, the rest is escaped
 	return nil
 }

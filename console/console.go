@@ -154,7 +154,7 @@ func (c *Console) page(pattern string, handle func(http.ResponseWriter, *http.Re
 			return
 		}
 		if c.cfg.Auth != nil && (model.KindOf(err) == model.ErrorUnauthenticated || errors.Is(err, client.ErrUnauthorized)) {
-			http.Redirect(w, r, "/console/login?next="+escape(r.URL.RequestURI()), http.StatusSeeOther)
+			http.Redirect(w, r, "/console/login?next="+escape(r.URL.RequestURI()), http.StatusSeeOther) //nolint:gosec // the path is ours, the rest is escaped
 			return
 		}
 		c.fail(w, r, v, err)

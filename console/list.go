@@ -3,6 +3,7 @@ package console
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -58,10 +59,7 @@ func newList(r *http.Request, path string, names ...string) (*list, url.Values) 
 		l.First = path + "?" + keep.Encode()
 	}
 	for _, by := range []string{"created", "owner", "type", "until", "name"} {
-		sorted := url.Values{}
-		for name, values := range keep {
-			sorted[name] = values
-		}
+		sorted := maps.Clone(keep)
 		sorted.Set("sort", by)
 		l.Sorts[by] = path + "?" + sorted.Encode()
 	}

@@ -69,7 +69,7 @@ func (c *Console) login(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	http.SetCookie(w, c.cookie(r, token, 0))
-	http.Redirect(w, r, next, http.StatusSeeOther)
+	http.Redirect(w, r, next, http.StatusSeeOther) //nolint:gosec // localPath let it through
 }
 
 func (c *Console) logout(w http.ResponseWriter, r *http.Request) {
@@ -80,7 +80,7 @@ func (c *Console) logout(w http.ResponseWriter, r *http.Request) {
 // cookie makes the session's cookie, which ends with the browser. Behind a proxy that ends TLS, the proxy's word counts: the worst that a
 // forged one does is to keep the cookie from its own sender.
 func (c *Console) cookie(r *http.Request, value string, maxAge int) *http.Cookie {
-	return &http.Cookie{
+	return &http.Cookie{ //nolint:gosec // over plain HTTP, as on loopback, a Secure cookie would not come back
 		Name: cookieName, Value: value, Path: "/", MaxAge: maxAge, HttpOnly: true, SameSite: http.SameSiteStrictMode,
 		Secure: r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https",
 	}

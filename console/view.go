@@ -69,15 +69,16 @@ func statusOf(err error) int {
 	if e, ok := errors.AsType[*client.Error](err); ok && e.Status != 0 {
 		return e.Status
 	}
-	switch model.KindOf(err) {
-	case model.ErrorInvalid:
-		return http.StatusUnprocessableEntity
-	case model.ErrorForbidden:
-		return http.StatusForbidden
-	case model.ErrorUnavailable:
-		return http.StatusServiceUnavailable
+	if status, ok := statuses[model.KindOf(err)]; ok {
+		return status
 	}
 	return http.StatusInternalServerError
+}
+
+// statuses are those of the errors that the console makes itself; the rest are the API's.
+var statuses = map[model.ErrorKind]int{
+	model.ErrorInvalid: http.StatusUnprocessableEntity, model.ErrorForbidden: http.StatusForbidden, model.ErrorUnavailable: http.StatusServiceUnavailable,
+	model.ErrorUnauthenticated: http.StatusUnauthorized,
 }
 
 // explain says to a person what an error is. What is nobody's business stays in the log.
