@@ -177,7 +177,7 @@ func (c *Console) decide(w http.ResponseWriter, r *http.Request, v *visit) error
 	return nil
 }
 
-// enable enables or disables a blueprint. It declares it again as it was read, so of two who change one at the same instant the later wins.
+// enable enables or disables a blueprint. It declares it again as it was read, if nobody else has declared it since.
 func (c *Console) enable(w http.ResponseWriter, r *http.Request, v *visit) error {
 	name, enabled := r.PathValue("name"), r.PostFormValue("enabled") == "true"
 	b, err := v.api.GetBlueprint(r.Context(), name)
@@ -187,7 +187,7 @@ func (c *Console) enable(w http.ResponseWriter, r *http.Request, v *visit) error
 	if _, _, err = v.api.PutBlueprint(r.Context(), name, wire.NewBlueprint{
 		Kind: b.Kind, Type: b.Type, Limit: b.Limit, MinIdle: b.MinIdle, MaxIdleAge: b.MaxIdleAge, Quota: b.Quota, Authorize: b.Authorize, On: b.On,
 		Enabled: &enabled, Config: b.Config,
-	}); err != nil {
+	}, client.If(model.Condition{Rev: &b.Rev})); err != nil {
 		return err
 	}
 	http.Redirect(w, r, "/console/blueprints?namespace="+escape(v.namespace), http.StatusSeeOther) //nolint:gosec // the path is ours, the rest is escaped
