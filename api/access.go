@@ -39,7 +39,6 @@ var (
 //
 // The dashboard is not in it, see [Server.needOf].
 var access = map[string]need{
-	"GET /":             open, // the same for everybody: what this is and where to look
 	"GET /healthz":      open,
 	"GET /readyz":       open,
 	"GET /openapi.json": open,       // says nothing about this installation

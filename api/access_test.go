@@ -390,13 +390,3 @@ func TestOpenAPISaysWhereATokenIsNeeded(t *testing.T) {
 		}
 	}
 }
-
-func TestHomePageSaysThatATokenIsNeeded(t *testing.T) {
-	t.Parallel()
-	for name, a := range map[string]*testAPI{"with": newAPI(t, &fakeStore{}, withPeople), "without": newAPI(t, &fakeStore{})} {
-		got := a.do(http.MethodGet, "/", "")
-		if says := strings.Contains(string(got.body), "Authorization: Bearer"); says != (name == "with") {
-			t.Errorf("%s authentication, it says so: %t", name, says)
-		}
-	}
-}

@@ -9,7 +9,6 @@ import (
 // routes registers every route. openapi.json describes the same ones; a test compares the two.
 func (s *Server) routes() {
 	e := s.echo
-	e.GET("/", s.home)
 	e.GET("/healthz", s.healthz)
 	e.GET("/readyz", s.readyz)
 	e.GET("/metrics", echo.WrapHandler(s.metrics.handler(s.cfg.Log)))
