@@ -186,10 +186,10 @@ func (s *Server) cors() echo.MiddlewareFunc {
 		AllowMethods:    []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete},
 		AllowHeaders: []string{
 			echo.HeaderAuthorization, echo.HeaderContentType, wire.HeaderIdempotencyKey, wire.HeaderAuthor, wire.HeaderVia, wire.HeaderRequestID,
-			"Last-Event-ID",
+			wire.HeaderIfMatch, wire.HeaderIfNoneMatch, "Last-Event-ID",
 		},
 		ExposeHeaders: []string{
-			echo.HeaderLocation, echo.HeaderRetryAfter, wire.HeaderIdempotencyReplayed, wire.HeaderRequestID, headerRateLimit, headerRateLimitPolicy,
+			echo.HeaderLocation, echo.HeaderRetryAfter, wire.HeaderETag, wire.HeaderIdempotencyReplayed, wire.HeaderRequestID, headerRateLimit, headerRateLimitPolicy,
 		},
 		MaxAge: int((10 * time.Minute).Seconds()),
 	})
