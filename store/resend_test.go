@@ -188,6 +188,10 @@ func TestResentScripts(t *testing.T) {
 	if again, created, _, err := e.PutBlueprint(e.ctx, b, model.Condition{}); created || again.Rev != 2 || err != nil {
 		t.Errorf("declared again with the same words: %+v, created %t, %v", again, created, err)
 	}
+	b.Quota = 2000
+	if again, _, _, err := e.PutBlueprint(e.ctx, b, model.Condition{Rev: new(int64(2))}); err != nil || again.Rev != 3 {
+		t.Errorf("declared under a condition, which does not hold any more when it is sent again: %+v, %v", again, err)
+	}
 	for i, k := range []model.Idempotency{{}, idem, idem} {
 		created, err := e.CreateLease(e.ctx, e.ns, fmt.Sprintf("l%d", i), full, k)
 		e.must(err)
