@@ -53,7 +53,15 @@ type Console struct {
 	cfg   Config
 	mux   *http.ServeMux
 	pages map[string]*template.Template
+	// sameOrigin refuses what a browser sends on behalf of another site's page.
+	sameOrigin *http.CrossOriginProtection
 }
+
+// How slowly a form may come in and a page may be taken, as with the API.
+const (
+	readTimeout  = 15 * time.Second
+	writeTimeout = time.Minute
+)
 
 // New returns a console. It panics without an API, which is a mistake in the program.
 func New(cfg Config) *Console {
@@ -65,7 +73,7 @@ func New(cfg Config) *Console {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	c := &Console{cfg: cfg, mux: http.NewServeMux(), pages: map[string]*template.Template{}}
+	c := &Console{cfg: cfg, mux: http.NewServeMux(), pages: map[string]*template.Template{}, sameOrigin: http.NewCrossOriginProtection()}
 	layout := template.Must(template.New("layout.html").Funcs(functions).ParseFS(templates, "templates/layout.html", "templates/parts.html"))
 	for _, name := range []string{"overview", "leases", "resources", "blueprints", "authorizations", "object", "tasks", "login", "error"} {
 		c.pages[name] = template.Must(template.Must(layout.Clone()).ParseFS(templates, "templates/"+name+".html"))
@@ -117,7 +125,13 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if strings.HasPrefix(path, "/console/static/") {
 		h.Set("Cache-Control", "max-age=300")
 	}
-	if err := http.NewCrossOriginProtection().Check(r); err != nil {
+	rc := http.NewResponseController(w)
+	// Errors: a writer without deadlines is one of a test. The event stream sets its own.
+	if r.ContentLength != 0 {
+		_ = rc.SetReadDeadline(c.cfg.Now().Add(readTimeout))
+	}
+	_ = rc.SetWriteDeadline(c.cfg.Now().Add(writeTimeout))
+	if err := c.sameOrigin.Check(r); err != nil {
 		c.fail(w, r, nil, model.Errorf(model.ErrorForbidden, "a browser may send this only from a page of this server"))
 		return
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"drydock/api/wire"
+	"drydock/auth"
 	"drydock/client"
 	"drydock/model"
 )
@@ -186,7 +187,7 @@ func (c *Console) blueprints(w http.ResponseWriter, r *http.Request, v *visit) e
 			}
 			return x.Name
 		})
-	l.Items, l.Count, l.MayRelease = items, len(items), v.role().Includes("admin")
+	l.Items, l.Count, l.MayRelease = items, len(items), v.role().Includes(auth.RoleAdmin)
 	return c.show(w, r, v, "blueprints", &view{Title: "Blueprints", Tab: "blueprints", Data: l})
 }
 
@@ -204,7 +205,7 @@ func (c *Console) authorizations(w http.ResponseWriter, r *http.Request, v *visi
 		return fmt.Sprint(x.Blueprint, " ", x.Owner, " ", x.Status, " ", x.Reason)
 	},
 		func(x wire.Authorization) string { return string(x.Owner) })
-	l.Items, l.Count, l.MayRelease = items, len(items), v.role().Includes("operator")
+	l.Items, l.Count, l.MayRelease = items, len(items), v.role().Includes(auth.RoleOperator)
 	return c.show(w, r, v, "authorizations", &view{Title: "Authorizations", Tab: "authorizations", Data: l})
 }
 

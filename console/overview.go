@@ -116,11 +116,11 @@ func pools(bps []wire.Blueprint, resources []wire.Resource, pending []wire.Lease
 		}
 		p.Leased += r.Leases
 		switch {
-		case r.Status == "broken":
+		case r.Status == string(model.ResourceBroken):
 			p.Broken++
 		case r.Paused:
 			p.Paused++
-		case r.Status == "active" && !r.Releasing:
+		case r.Status == string(model.ResourceActive) && !r.Releasing:
 			p.Free += max(0, r.Capacity-r.Leases)
 		default:
 			p.Others++
@@ -148,7 +148,9 @@ func recent(ctx context.Context, v *visit, o *overview, leases []wire.Lease) err
 	}
 	slices.SortFunc(done, func(a, b wire.Lease) int { return b.ReleasedAt.Compare(a.ReleasedAt.Time) })
 	for _, l := range done[:min(len(done), shownReleases)] {
-		command, err := find(ctx, v, l.ID, func(c wire.Command) bool { return c.Command == "release" && c.Outcome == "applied" })
+		command, err := find(ctx, v, l.ID, func(c wire.Command) bool {
+			return c.Command == string(model.CommandRelease) && string(c.Outcome) == string(model.OutcomeApplied)
+		})
 		if err != nil {
 			return err
 		}

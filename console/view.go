@@ -110,11 +110,11 @@ var functions = template.FuncMap{
 		}
 		return b.String()
 	},
-	"plural": func(n int, one, many string) string {
-		if n == 1 {
-			return "1 " + one
+	"plural": func(n any, one, many string) string {
+		if number := fmt.Sprint(n); number != "1" {
+			return number + " " + many
 		}
-		return fmt.Sprintf("%d %s", n, many)
+		return "1 " + one
 	},
 	"dict": func(pairs ...any) map[string]any {
 		m := map[string]any{}

@@ -1,5 +1,6 @@
 "use strict";
-// The pages work without this: it opens dialogs, sends forms without leaving the page and refreshes what is live when events come.
+// What can be read can be read without this: it opens the dialogs of the buttons, sends forms without leaving the page and refreshes what is
+// live when events come.
 (() => {
   const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
   const notice = document.getElementById("notice");
