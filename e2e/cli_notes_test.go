@@ -49,11 +49,13 @@ func TestCLIAuthorizations(t *testing.T) {
 	phones := `blueprints: [{name: phones, kind: pool, type: phone, authorize: request, config: {hosts: [{name: p1}]}}]`
 	c.cliIn(nil, phones, "blueprint", "apply", "-f", "-").ends(t, 0, `created`)
 	c.cliIn(nil, phones, "blueprint", "apply", "-f", "-").ends(t, 0, `unchanged`)
-	c.cliIn(nil, strings.Replace(phones, "request", "request, quota: 2, min_idle: 1, max_idle_age: 1h", 1), "blueprint", "apply", "-f", "-").ends(t, 0, `changed`)
+	c.cliIn(nil, strings.Replace(phones, "request", "request, quota: 2, min_idle: 1, max_idle_age: 1h, on: {type: host}", 1), "blueprint", "apply", "-f", "-").ends(t, 0, `changed`)
 	if got := printed[struct {
 		Quota, Min_idle int    //nolint:staticcheck // the API's own spelling
 		Max_idle_age    string //nolint:staticcheck // the API's own spelling
-	}](t, c.cli("blueprint", "get", "phones", "-o", "json")); got.Quota != 2 || got.Min_idle != 1 || got.Max_idle_age != "1h0m0s" {
+		On              struct{ Type string }
+	}](t, c.cli("blueprint", "get", "phones", "-o", "json")); got.Quota != 2 || got.Min_idle != 1 || got.Max_idle_age != "1h0m0s" ||
+		got.On.Type != "host" {
 		t.Errorf("blueprint apply has left out something: %+v", got)
 	}
 	id := printed[lease](t, c.cli("lease", "create", "--type", "phone", "--owner", "ada", "-o", "json")).ID

@@ -19,7 +19,7 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// screenshots is where the pictures of docs go when they are to be made anew: go test ./e2e -run Console -screenshots ../docs/screenshots.
+// screenshots is where the pictures of docs go when they are to be made anew: go test ./e2e -run ConsolePages -screenshots ../docs/screenshots.
 var screenshots = flag.String("screenshots", "", "write the console's screenshots into this `FOLDER`")
 
 //go:embed testdata/axe/axe.min.js
@@ -67,8 +67,11 @@ func drive(ctx context.Context, t *testing.T, doing string, actions ...chromedp.
 // see waits in the page until it shows what a selector names. Not chromedp.WaitVisible, which trips over what is replaced meanwhile.
 func see(selector string) chromedp.Action {
 	return evaluate(`new Promise((done) => {
-		const look = () => document.querySelector(`+strconv.Quote(selector)+`)?.checkVisibility() ? done(true) : setTimeout(look, 20);
-		look();
+		const shown = () => document.querySelector(`+strconv.Quote(selector)+`)?.checkVisibility();
+		if (shown()) return done(true);
+		new MutationObserver((_, watch) => {
+			if (shown()) { watch.disconnect(); done(true); }
+		}).observe(document, { subtree: true, childList: true, attributes: true });
 	})`, nil)
 }
 
@@ -82,19 +85,26 @@ func evaluate(script string, result any) chromedp.Action {
 	return chromedp.Evaluate(script, result, func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) })
 }
 
+// leased starts a server and returns a client of it with an active lease.
+func leased(t *testing.T) (url string, c *client, id string) {
+	t.Helper()
+	dev, _ := startDev(t, nil, "127.0.0.1:0", t.TempDir())
+	c = newClient(t, dev.url)
+	id = c.ask(`, "owner": "ada"`).ID
+	c.await(id, "active")
+	return dev.url, c, id
+}
+
 // TestConsoleRelease goes the whole way without a reload: the button, the command, its task, its end. Then nothing can be pressed any more.
 func TestConsoleRelease(t *testing.T) {
 	t.Parallel()
-	dev, _ := startDev(t, nil, "127.0.0.1:0", t.TempDir())
-	c := newClient(t, dev.url)
-	lease := c.ask(`, "owner": "ada"`)
-	c.await(lease.ID, "active")
+	url, c, id := leased(t)
 	b := browser(t)
 	var disabled, same bool
 	drive(b, t, "release it",
-		chromedp.Navigate(dev.url+"/console/leases"),
-		see(`#list a[title="`+lease.ID+`"]`),
-		chromedp.Navigate(dev.url+"/console/leases/"+lease.ID),
+		chromedp.Navigate(url+"/console/leases"),
+		see(`#list a[title="`+id+`"]`),
+		chromedp.Navigate(url+"/console/leases/"+id),
 		see("#state .s-active"),
 		see(".live.on"),
 		chromedp.Evaluate(`window.notReloaded = true`, nil),
@@ -113,29 +123,26 @@ func TestConsoleRelease(t *testing.T) {
 	if !disabled || !same {
 		t.Errorf("extend disabled = %v, page kept = %v, want both", disabled, same)
 	}
-	a, err := c.do(t.Context(), http.MethodGet, "/v1/leases/"+lease.ID+"/commands", "")
+	a, err := c.do(t.Context(), http.MethodGet, "/v1/leases/"+id+"/commands", "")
 	if err != nil || !strings.Contains(string(a.body), `"via":"console"`) || !strings.Contains(string(a.body), "seen in a browser") {
 		t.Errorf("the history is %s (%v), want a release via console with its reason", a.body, err)
 	}
 	// The task that woke the worker, in the frame of Asynqmon and in what Asynqmon knows.
-	drive(b, t, "look at Asynqmon", chromedp.Navigate(dev.url+"/console/tasks"), see("iframe.asynqmon"))
+	drive(b, t, "look at Asynqmon", chromedp.Navigate(url+"/console/tasks"), see("iframe.asynqmon"))
 	a, err = c.do(t.Context(), http.MethodGet, "/asynqmon/api/queues/updates/completed_tasks?size=100", "")
-	if err != nil || !strings.Contains(string(a.body), lease.ID) {
-		t.Errorf("Asynqmon shows %d %s (%v), want a task of lease %s", a.status, a.body, err, lease.ID)
+	if err != nil || !strings.Contains(string(a.body), id) {
+		t.Errorf("Asynqmon shows %d %s (%v), want a task of lease %s", a.status, a.body, err, id)
 	}
 }
 
 // TestConsoleTwoBrowsers releases one lease from two browsers that both saw it active: both are answered, and it is released once.
 func TestConsoleTwoBrowsers(t *testing.T) {
 	t.Parallel()
-	dev, _ := startDev(t, nil, "127.0.0.1:0", t.TempDir())
-	c := newClient(t, dev.url)
-	lease := c.ask(`, "owner": "ada"`)
-	c.await(lease.ID, "active")
+	url, c, id := leased(t)
 	errs := make(chan error, 2)
 	both := []context.Context{browser(t), browser(t)}
 	for _, b := range both {
-		drive(b, t, "open it", chromedp.Navigate(dev.url+"/console/leases/"+lease.ID), see("#do-release:enabled"),
+		drive(b, t, "open it", chromedp.Navigate(url+"/console/leases/"+id), see("#do-release:enabled"),
 			press("#do-release"), see("#dialog-release"))
 	}
 	for _, b := range both {
@@ -149,7 +156,7 @@ func TestConsoleTwoBrowsers(t *testing.T) {
 		}
 	}
 	applied := 0
-	for _, cmd := range c.history(lease.ID) {
+	for _, cmd := range c.history(id) {
 		if cmd.Outcome != nil && *cmd.Outcome == "applied" {
 			applied++
 		}

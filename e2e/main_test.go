@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -22,6 +24,10 @@ var buildDir string
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
+	if signal.Ignored(syscall.SIGHUP) {
+		// Under nohup, what the tests start would not mind a hang-up either. A signal that is caught is not handed down.
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+	}
 	var err error
 	if buildDir, err = os.MkdirTemp("", "drydock-e2e"); err != nil {
 		fmt.Fprintln(os.Stderr, err)
