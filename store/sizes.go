@@ -57,6 +57,12 @@ func (s *Store) Sizes(ctx context.Context, ns string) (Sizes, error) {
 	return out, nil
 }
 
+// CountLeases counts a namespace's leases in a state. Errors: [model.ErrorUnavailable].
+func (s *Store) CountLeases(ctx context.Context, ns string, state model.LeaseState) (int64, error) {
+	n, err := s.rdb.ZCard(ctx, statusKey(ns, model.KindLease, string(state))).Result()
+	return n, translate("count leases", err)
+}
+
 // declaredTypes lists the types that a namespace's blueprints make, sorted.
 func (s *Store) declaredTypes(ctx context.Context, ns string) ([]string, error) {
 	bps, err := s.Blueprints(ctx, ns)

@@ -59,7 +59,8 @@ func explain(err error) string {
 // root is the command line. It sets begun when a command begins.
 func root(begun *bool) *cli.Command {
 	var o clientOptions
-	servers := []*cli.Command{devCommand(), apiCommand(), workerCommand(), tokenCommand(), healthcheckCommand(), doctorCommand()}
+	servers := []*cli.Command{devCommand(), apiCommand(), workerCommand(), tokenCommand(), healthcheckCommand(), doctorCommand(), benchCommand(),
+		benchWorkerCommand()}
 	for _, c := range servers {
 		c.Category = "Servers"
 		c.Before = o.refuse

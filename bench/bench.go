@@ -1,0 +1,144 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"drydock/embedded"
+)
+
+// Config says what to measure. The zero value measures nothing: the fields without a default must be set.
+type Config struct {
+	// Binary is the drydock to run workers and servers of. Required.
+	Binary string
+	// Version names it in the report.
+	Version string
+	// AppendFsync is when Redis syncs its append-only file: "always", "everysec" or "no". Default "everysec".
+	AppendFsync string
+	// Rungs are the names of the rungs to run, in order of [Rungs]; empty = all.
+	Rungs []string
+	// Rounds is how often each is run, one after the other. Default 5.
+	Rounds int
+	// Count is how many operations one run of a rung does. Default 5000.
+	Count int
+	// Concurrency is how many updates or tasks a worker runs at once, and DispatchInterval how often an idle one looks for tasks. Default
+	// 20 and 10 ms, which are Drydock's own defaults.
+	Concurrency      int
+	DispatchInterval time.Duration
+	// Clients is how many requests the load generator has under way. Default 32.
+	Clients int
+	// WorkerArgs are further flags of Drydock's workers, for settings that differ from the default.
+	WorkerArgs []string
+	// Log is told what goes on. Default nobody.
+	Log *slog.Logger
+}
+
+func (cfg Config) withDefaults() (Config, error) {
+	if cfg.Binary == "" {
+		return cfg, errors.New("bench: no binary given")
+	}
+	if cfg.AppendFsync == "" {
+		cfg.AppendFsync = "everysec"
+	}
+	for field, def := range map[*int]int{&cfg.Rounds: 5, &cfg.Count: 5000, &cfg.Concurrency: 20, &cfg.Clients: 32} {
+		if *field <= 0 {
+			*field = def
+		}
+	}
+	if cfg.DispatchInterval <= 0 {
+		cfg.DispatchInterval = 10 * time.Millisecond
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	for _, name := range cfg.Rungs {
+		if !slices.ContainsFunc(ladder, func(r rung) bool { return r.name == name }) {
+			return cfg, fmt.Errorf("bench: unknown rung %q; known are %s", name, strings.Join(Rungs(), ", "))
+		}
+	}
+	return cfg, nil
+}
+
+// Rungs lists the names of all rungs, lowest first.
+func Rungs() []string {
+	names := make([]string, len(ladder))
+	for i, r := range ladder {
+		names[i] = r.name
+	}
+	return names
+}
+
+// rung is one thing to measure.
+type rung struct {
+	name string
+	// title says in a few words what it does, unit what one operation is.
+	title, unit string
+	run         func(context.Context, *field) (Sample, error)
+}
+
+// ladder is the order in which the rungs are run and shown. What stands behind another may use what that has measured.
+var ladder = []rung{
+	{"redis", "three small scripts, as asynq runs for a task", "task", redisCeiling},
+	{"asynq", "raw asynq, a handler that does nothing", "task", asynqDrain},
+	{"naive", "lock, LPOP, HSET, unlock in an asynq handler", "release", naiveDrain},
+	{"release", "release of distinct active leases", "release", releaseDrain},
+	{"hot", "many commands for one lease", "command", hotDrain},
+	{"lease", "new leases to active", "lease", leaseDrain},
+	{"http", "release over HTTP, one call each", "release", httpSingle},
+	{"bulk", "release over HTTP, 500 in a call", "release", httpBulk},
+	{"paced", "release over HTTP at half the rate of http", "release", httpPaced},
+	{"idle", "a worker with nothing to do, then single releases", "release", idle},
+}
+
+// Run measures, one round after the other, so that a machine that changes its mood does so for all rungs alike.
+func Run(ctx context.Context, cfg Config) (*Report, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", "drydock-bench-")
+	if err != nil {
+		return nil, fmt.Errorf("bench: %w", err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	redis, err := embedded.StartServer(ctx, embedded.Config{Dir: dir + "/redis", AppendOnly: true, AppendFsync: cfg.AppendFsync})
+	if err != nil {
+		return nil, fmt.Errorf("bench: %w", err)
+	}
+	defer redis.Stop()
+	f, err := newField(cfg, redis, dir)
+	if err != nil {
+		return nil, err
+	}
+	defer f.close()
+	report := &Report{
+		Version: cfg.Version, Go: runtime.Version(), System: runtime.GOOS + "/" + runtime.GOARCH, Cores: runtime.NumCPU(),
+		AppendFsync: cfg.AppendFsync, Rounds: cfg.Rounds, Count: cfg.Count, Concurrency: cfg.Concurrency,
+		DispatchMS: float64(cfg.DispatchInterval) / float64(time.Millisecond), Clients: cfg.Clients, WorkerArgs: cfg.WorkerArgs,
+	}
+	if report.Redis, err = f.redisVersion(ctx); err != nil {
+		return nil, err
+	}
+	for round := 1; round <= cfg.Rounds; round++ {
+		for _, r := range ladder {
+			if len(cfg.Rungs) > 0 && !slices.Contains(cfg.Rungs, r.name) {
+				continue
+			}
+			sample, err := f.measure(ctx, r)
+			if err != nil {
+				return nil, fmt.Errorf("bench: round %d of %s: %w", round, r.name, err)
+			}
+			cfg.Log.Info("measured", "round", round, "rung", r.name, "per_second", int(sample.PerSecond))
+			report.add(r, sample)
+		}
+	}
+	report.conclude()
+	return report, nil
+}
