@@ -35,6 +35,8 @@ type field struct {
 
 	// httpRate is what the rung http has measured last, for those that go by it.
 	httpRate float64
+	// used is how many leases the preparation of a rung has destroyed.
+	used int
 	// worker and api are the processes of the rung that is being measured.
 	worker, api *process
 }
@@ -85,7 +87,7 @@ func (f *field) measure(ctx context.Context, r rung) (Sample, error) {
 		return Sample{}, err
 	}
 	f.store.Close()
-	f.store = store.New(f.rdb, store.Config{})
+	f.store, f.used = store.New(f.rdb, store.Config{}), 0
 	return r.run(ctx, f)
 }
 

@@ -18,7 +18,7 @@ import (
 // A pool of so many hosts has room for all leases of a rung.
 const hosts = 100
 
-// newPool declares the pool that leases are taken from, with its hosts active before anybody asks. A worker must be running.
+// newPool declares the pool that leases are taken from, and uses each of its hosts once, so that they are active. A worker must be running.
 func (f *field) newPool(ctx context.Context) error {
 	type host struct {
 		Name string `json:"name"`
@@ -32,7 +32,7 @@ func (f *field) newPool(ctx context.Context) error {
 		return err
 	}
 	_, _, wake, err := f.store.PutBlueprint(ctx, &model.Blueprint{
-		Namespace: namespace, Name: "pool", Kind: "pool", Type: "host", MinIdle: hosts, Enabled: true, Config: config,
+		Namespace: namespace, Name: "pool", Kind: "pool", Type: "host", Enabled: true, Config: config,
 	}, model.Condition{})
 	if err != nil {
 		return err
@@ -40,14 +40,30 @@ func (f *field) newPool(ctx context.Context) error {
 	if err := f.tasks.Enqueue(ctx, wake...); err != nil {
 		return err
 	}
-	return f.await(ctx, func() (bool, error) {
-		sizes, err := f.store.Sizes(ctx, namespace)
-		return sizes.Resources[model.ResourceActive] == hosts, err
-	})
+	leases, err := f.queueLeases(ctx, hosts)
+	if err != nil {
+		return err
+	}
+	if err := f.await(ctx, f.leasesIn(ctx, model.LeaseActive, hosts)); err != nil {
+		return err
+	}
+	for _, ref := range leases {
+		if err := f.send(ctx, ref, model.CommandRelease, nil); err != nil {
+			return err
+		}
+	}
+	if err := f.await(ctx, f.leasesIn(ctx, model.LeaseDestroyed, hosts)); err != nil {
+		return err
+	}
+	f.used = hosts
+	return f.await(ctx, f.drained(ctx))
 }
 
-// leasesIn reports whether so many leases are in a state.
+// leasesIn reports whether so many leases are in a state, not counting those that newPool has used up.
 func (f *field) leasesIn(ctx context.Context, state model.LeaseState, n int) func() (bool, error) {
+	if state == model.LeaseDestroyed {
+		n += f.used
+	}
 	return func() (bool, error) {
 		have, err := f.store.CountLeases(ctx, namespace, state)
 		return have == int64(n), err

@@ -123,34 +123,57 @@ func (r *leaseRun) survey(ctx context.Context, req *model.Request, usable []*ope
 	for i, bp := range usable {
 		bps[i] = bp.Blueprint
 	}
+	// The wants of most are met by what a glance shows. It counts when it also shows enough to pass on to those behind.
+	snap, err := r.store.Glance(ctx, r.claim, bps, 1+passMost)
+	if err != nil {
+		return nil, f, err
+	}
+	m, f = r.open(req, usable, snap)
+	m.serveAll(snap.Ahead, &f, *req)
+	if p := m.choose(*req, f.pending); p != nil && (p.load == 0 || !r.mayOffer(m, *req, f, snap)) && m.left() > passMost {
+		return m, f, nil
+	}
 	for page := range maxPages {
-		snap, err := r.store.Snapshot(ctx, r.claim, bps, page)
-		if err != nil {
-			return nil, f, err
+		if page > 0 || snap.More {
+			if snap, err = r.store.Snapshot(ctx, r.claim, bps, page); err != nil {
+				return nil, f, err
+			}
 		}
-		f.pending = snap.Allocation == model.ResourcePending
-		f.owner = admit(req.Owner, usable, snap.Owner)
-		req.Barred = nil
-		for _, gate := range f.owner.gates {
-			req.Barred = append(req.Barred, gate.Blueprint)
-		}
-		m = newMarket(*req, f.owner.admitted, snap)
-		for _, bp := range usable {
-			barred := slices.Contains(req.Barred, bp.Name)
-			m.elsewhere = m.elsewhere || barred && (bp.Limit == 0 || snap.Resources[bp.Name] < bp.Limit)
-		}
+		m, f = r.open(req, usable, snap)
 		if !f.pending {
 			if err := r.collectOffers(ctx, m, *req, f.owner.admitted, snap); err != nil {
 				return nil, f, err
 			}
 		}
-		f.served = m.serve(snap.Ahead)
-		m.behind = slices.ContainsFunc(snap.Ahead, func(a store.Ahead) bool { return sameShape(a.First, *req) })
+		m.serveAll(snap.Ahead, &f, *req)
 		if !snap.More || m.choose(*req, f.pending) != nil {
 			break
 		}
 	}
 	return m, f, nil
+}
+
+// open makes a market of a snapshot. It sets in req which blueprints do not admit the lease.
+func (r *leaseRun) open(req *model.Request, usable []*opened, snap *store.Snapshot) (m *market, f found) {
+	f.pending = snap.Allocation == model.ResourcePending
+	f.owner = admit(req.Owner, usable, snap.Owner)
+	req.Barred = nil
+	for _, gate := range f.owner.gates {
+		req.Barred = append(req.Barred, gate.Blueprint)
+	}
+	m = newMarket(*req, f.owner.admitted, snap)
+	for _, bp := range usable {
+		barred := slices.Contains(req.Barred, bp.Name)
+		m.elsewhere = m.elsewhere || barred && (bp.Limit == 0 || snap.Resources[bp.Name] < bp.Limit)
+	}
+	return m, f
+}
+
+// mayOffer reports whether a resource could be made for the lease, as far as that is known without a look at the slot locks.
+func (r *leaseRun) mayOffer(m *market, req model.Request, f found, snap *store.Snapshot) bool {
+	return !f.pending && slices.ContainsFunc(f.owner.admitted, func(bp *opened) bool {
+		return m.mayMake(bp) && !bp.exhausted.holds(req, snap.Freed, r.claim.Now)
+	})
 }
 
 // collectOffers lists what could be made: candidates whose slot locks nobody holds, as many as those ahead and the lease could
@@ -169,8 +192,15 @@ func (r *leaseRun) collectOffers(ctx context.Context, m *market, req model.Reque
 			m.failing, m.reasons = until, append(m.reasons, fmt.Sprintf("%s failed to make one %d times in a row", bp.Name, r.claim.Lease.Work.Failed.Count))
 			continue
 		}
+		if bp.exhausted.holds(req, snap.Freed, r.claim.Now) {
+			continue
+		}
+		before := len(m.offers)
 		if err := r.collectFrom(ctx, m, req, bp, int(want)); err != nil {
 			return err
+		}
+		if len(m.offers) == before {
+			bp.exhausted.note(req, snap.Freed, r.claim.Now)
 		}
 	}
 	return nil

@@ -16,6 +16,7 @@ type opened struct {
 	*model.Blueprint
 	behaviour blueprints.Blueprint
 	err       error
+	exhausted exhausted
 }
 
 // hooks returns the outside work; a blueprint that could not be opened has an error instead.

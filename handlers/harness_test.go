@@ -25,7 +25,7 @@ func TestMain(m *testing.M) { redistest.Main(m) }
 
 // harness is a Drydock whose tasks run when the test says so.
 type harness struct {
-	t       *testing.T
+	t       testing.TB
 	ctx     context.Context
 	ns      string
 	rdb     *redis.Client
@@ -57,12 +57,12 @@ func (c *fakeClock) advance(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-func newHarness(t *testing.T) *harness {
+func newHarness(t testing.TB) *harness {
 	t.Helper()
 	return newHarnessOn(t, redistest.Client(t, redistest.Shared(t)), Config{ReclaimGrace: DefaultReclaimGrace, DestroyGrace: DefaultDestroyGrace})
 }
 
-func newHarnessOn(t *testing.T, rdb *redis.Client, cfg Config) *harness {
+func newHarnessOn(t testing.TB, rdb *redis.Client, cfg Config) *harness {
 	t.Helper()
 	h := &harness{
 		t: t, ctx: t.Context(), ns: redistest.Namespace(t), rdb: rdb,

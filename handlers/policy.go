@@ -202,6 +202,12 @@ func (m *market) serve(ahead []store.Ahead) (served []string) {
 	return served
 }
 
+// serveAll is serve, noted in f.
+func (m *market) serveAll(ahead []store.Ahead, f *found, req model.Request) {
+	f.served = m.serve(ahead)
+	m.behind = slices.ContainsFunc(ahead, func(a store.Ahead) bool { return sameShape(a.First, req) })
+}
+
 // left counts how many more leases could be served by what is there, as far as it was looked at. When there is only what the lease cannot
 // use, that counts as one: the word must not stop at somebody whom it does not concern. It does stop at a lease that leaves a blueprint in
 // peace: those behind take it to be served, would wake it, and so on without end.

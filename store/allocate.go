@@ -91,6 +91,8 @@ type Snapshot struct {
 	Owner map[string]OwnerView
 	// More says that there are more free resources than were read.
 	More bool
+	// Freed counts how often a slot lock of the namespace was freed: as long as it stands still, what was held is held.
+	Freed int64
 }
 
 // OwnerView is how a blueprint stands to the owner of a lease.
@@ -109,10 +111,19 @@ const (
 
 // Snapshot reads what a claimed pending lease could take. page counts from 0 and pages through the free resources.
 func (s *Store) Snapshot(ctx context.Context, c *Claim, blueprints []*model.Blueprint, page int) (*Snapshot, error) {
+	return s.snapshot(ctx, c, blueprints, page*snapshotResources, 0)
+}
+
+// Glance is the first page of [Store.Snapshot], except that it stops at those free resources, best first, that have room for all who stand
+// before the lease and for so many more: in a large pool that is all that most leases need.
+func (s *Store) Glance(ctx context.Context, c *Claim, blueprints []*model.Blueprint, enough int) (*Snapshot, error) {
+	return s.snapshot(ctx, c, blueprints, 0, max(1, enough))
+}
+
+func (s *Store) snapshot(ctx context.Context, c *Claim, blueprints []*model.Blueprint, offset, enough int) (*Snapshot, error) {
 	l := c.Lease
 	args := []any{
-		l.Type, strconv.FormatFloat(l.Work.Order, 'f', 0, 64),
-		snapshotResources, snapshotShapes, l.Work.Allocation, page * snapshotResources,
+		l.Type, strconv.FormatFloat(l.Work.Order, 'f', 0, 64), snapshotResources, snapshotShapes, l.Work.Allocation, offset, enough,
 	}
 	for _, bp := range blueprints {
 		args = append(args, bp.Name)
@@ -133,7 +144,7 @@ func (s *Store) Snapshot(ctx context.Context, c *Claim, blueprints []*model.Blue
 		}
 		snap.Free = append(snap.Free, r)
 	}
-	snap.More = len(snap.Free) == snapshotResources
+	snap.Freed, snap.More = toInt(reply[4]), toInt(reply[5]) == 1
 	for _, item := range toSlice(reply[1]) {
 		pair := toSlice(item)
 		first, err := decodeLease(l.Namespace, toMap(pair[1]))

@@ -323,6 +323,52 @@ func TestSnapshotPages(t *testing.T) {
 	}
 }
 
+// TestGlance: it stops at those resources that have room for all who stand before the lease and for as many more as asked.
+func TestGlance(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	for i := range 8 {
+		e.resource(fmt.Sprintf("r%d", i), spec{capacity: 2})
+	}
+	e.lease("a1", model.NewLease{})
+	e.lease("a2", model.NewLease{Attributes: map[string]string{"os": "linux"}})
+	e.clock.advance(time.Second)
+	c := e.claim(e.lease("l1", model.NewLease{}))
+	for _, tt := range []struct {
+		enough, want int
+		more         bool
+	}{{1, 2, true}, {2, 2, true}, {3, 3, true}, {13, 8, false}, {14, 8, false}, {100, 8, false}} {
+		snap, err := e.Glance(e.ctx, c, nil, tt.enough)
+		e.must(err)
+		if len(snap.Free) != tt.want || snap.More != tt.more || len(snap.Ahead) != 2 {
+			t.Errorf("enough %d: %d resources, more %t, %d groups ahead, want %d, %t, 2", tt.enough, len(snap.Free), snap.More, len(snap.Ahead), tt.want, tt.more)
+		}
+	}
+}
+
+// TestFreedCounts: whoever has seen a slot lock held may rely on it until the number of freed ones is another.
+func TestFreedCounts(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	freed := func() int64 {
+		t.Helper()
+		snap, err := e.Glance(e.ctx, e.claim(e.lease(model.NewID(), model.NewLease{})), nil, 1)
+		e.must(err)
+		return snap.Freed
+	}
+	res := e.resource("r1", spec{slots: []string{"s1", "s2"}})
+	before := freed()
+	c := e.claim(res)
+	e.applyResource(c, ResourceStep{Path: []model.ResourceState{model.ResourceReleased}})
+	if got := freed(); got != before {
+		t.Errorf("%d freed when the resource was released, want still %d", got, before)
+	}
+	e.applyResource(c, ResourceStep{Path: []model.ResourceState{model.ResourceDestroyed}})
+	if got := freed(); got != before+2 {
+		t.Errorf("%d freed when it was destroyed, want %d", got, before+2)
+	}
+}
+
 func TestFreeSlots(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)

@@ -279,7 +279,12 @@ func calls(e *env, lease, resource *Claim) map[string]func(ctx context.Context) 
 		"LeasesByID": func(ctx context.Context) error { return errOf(e.LeasesByID(ctx, e.ns, []string{"l1"})) },
 		"Slots":      func(ctx context.Context) error { return one(e.Slots(ctx, lease.Ref)) },
 		"Snapshot":   func(ctx context.Context) error { return one(e.Snapshot(ctx, lease, []*model.Blueprint{b}, 0)) },
-		"Touch":      func(ctx context.Context) error { return e.Touch(ctx, lease) },
+		"Glance":     func(ctx context.Context) error { return one(e.Glance(ctx, lease, []*model.Blueprint{b}, 1)) },
+		"CountLeases": func(ctx context.Context) error {
+			_, err := e.CountLeases(ctx, e.ns, model.LeaseActive)
+			return err
+		},
+		"Touch": func(ctx context.Context) error { return e.Touch(ctx, lease) },
 		"PutSubscription": func(ctx context.Context) error {
 			_, _, err := e.PutSubscription(ctx, &model.Subscription{Namespace: e.ns, Name: "s", Secret: "s"})
 			return err

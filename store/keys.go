@@ -19,6 +19,7 @@ import (
 //	leases, resources                  zset    all ids (score 0: sorted by id, which is by creation)
 //	leases:<status>, resources:<status>, leases:by-{type,owner,resource}:<x>, resources:by-{type,blueprint}:<x>   zset   indexes
 //	slot:<key>                         string  the object that holds the slot lock
+//	freed                              string  how often a slot lock was freed
 //	free:<type>                        zset    resources with room, least loaded first, then longest idle
 //	waiting:<type>                     zset    waiting leases by order
 //	waiting:<type>:shapes              zset    requirements by the order of their first lease

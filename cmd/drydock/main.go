@@ -59,10 +59,15 @@ func explain(err error) string {
 // root is the command line. It sets begun when a command begins.
 func root(begun *bool) *cli.Command {
 	var o clientOptions
-	servers := []*cli.Command{devCommand(), apiCommand(), workerCommand(), tokenCommand(), healthcheckCommand(), doctorCommand(), benchCommand(),
-		benchWorkerCommand()}
+	servers := []*cli.Command{devCommand(), apiCommand(), workerCommand(), tokenCommand(), healthcheckCommand(), doctorCommand()}
+	measures := []*cli.Command{benchCommand(), benchWorkerCommand()}
 	for _, c := range servers {
 		c.Category = "Servers"
+	}
+	for _, c := range measures {
+		c.Category = "Measurement"
+	}
+	for _, c := range slices.Concat(servers, measures) {
 		c.Before = o.refuse
 		c.CustomHelpTemplate = withoutGlobalOptions
 	}
@@ -77,7 +82,7 @@ func root(begun *bool) *cli.Command {
 	for _, c := range short {
 		c.Category = "Client, in Phabricator's words"
 	}
-	commands := slices.Concat(clients, servers, short)
+	commands := slices.Concat(clients, servers, measures, short)
 	for _, c := range commands {
 		prepare(c, begun)
 	}

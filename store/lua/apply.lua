@@ -29,30 +29,40 @@ local function guard(o, step, key)
   return 'ok', state
 end
 
-local function consume_one(key, cid, rest)
-  redis.call('HSET', key .. ':records', cid .. ':outcome', stamp('consumed_ms', rest))
-  redis.call('RPUSH', key .. ':history', cid)
+-- note_consumed writes the outcomes of commands, rest[i] being that of cids[i], a hundred in a write.
+local function note_consumed(key, cids, rest)
+  for first = 1, #cids, 100 do
+    local outcomes, ids = {}, {}
+    for i = first, math.min(first + 99, #cids) do
+      outcomes[#outcomes + 1] = cids[i] .. ':outcome'
+      outcomes[#outcomes + 1] = stamp('consumed_ms', rest[i])
+      ids[#ids + 1] = cids[i]
+    end
+    redis.call('HSET', key .. ':records', unpack(outcomes))
+    redis.call('RPUSH', key .. ':history', unpack(ids))
+  end
 end
 
 -- consume pops what the step handled and, when the object is destroyed, what nobody read any more.
 local function consume(key, step, state)
-  local releases = 0
+  local releases, cids, rest = 0, {}, {}
   if step.consume then
     redis.call('LPOP', key .. ':commands', #step.consume)
-    for _, c in ipairs(step.consume) do
-      consume_one(key, c.id, c.rest)
+    for i, c in ipairs(step.consume) do
+      cids[i], rest[i] = c.id, c.rest
       if c.releases then releases = releases + 1 end
     end
   end
-  if releases > 0 then redis.call('HINCRBY', key, 'releases', -releases) end
   if state == 'destroyed' then
-    local unread = redis.call('LPOP', key .. ':commands', MAX_DRAIN)
-    for _, cid in ipairs(unread or {}) do
+    for _, cid in ipairs(redis.call('LPOP', key .. ':commands', MAX_DRAIN) or {}) do
       tally.unread = tally.unread + 1
-      consume_one(key, cid, step.superseded)
+      cids[#cids + 1], rest[#rest + 1] = cid, step.superseded
     end
     redis.call('HSET', key, 'releases', 0)
+  elseif releases > 0 then
+    redis.call('HINCRBY', key, 'releases', -releases)
   end
+  note_consumed(key, cids, rest)
 end
 
 -- advance writes the new state, the instants on the way, the step's own fields and the raised version, and wakes whom the step names.

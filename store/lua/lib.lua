@@ -131,6 +131,20 @@ local function join_queue(id, rtype, shape, order)
   compete(id, rtype, shape, order)
 end
 
+-- wake_some wakes the first n leases of a queue, except one, up to the first that has been woken and has not looked yet: that one passes
+-- the word on when it does.
+local function wake_some(queue, n, id)
+  for at = 0, n - 1, 10 do
+    for _, same in ipairs(redis.call('ZRANGE', queue, at, math.min(at + 10, n) - 1)) do
+      if same ~= id then
+        local hears = redis.call('HGET', P .. 'lease:' .. same, 'woken') == '1'
+        owe('lease:' .. same)
+        if hears then return end
+      end
+    end
+  end
+end
+
 -- pass_on wakes those who may take what a waiter leaves behind: the first n of its own shape, if it left the queue, and the first
 -- of the next shape. Shapes of one millisecond stand by name, so that the word reaches each of them and comes back to none. Only of those
 -- who leave a queue all shapes of their millisecond hear: one that has changed its own since may stand before them now.
@@ -138,9 +152,7 @@ local function pass_on(id, rtype, shape, order, n, left)
   if n <= 0 then return end
   local shapes, prefix = P .. 'waiting:' .. rtype .. ':shapes', P .. 'waiting:' .. rtype .. ':shape:'
   if left then
-    for _, same in ipairs(redis.call('ZRANGE', prefix .. shape, 0, math.min(n, MAX_SHAPES) - 1)) do
-      if same ~= id then owe('lease:' .. same) end
-    end
+    wake_some(prefix .. shape, math.min(n, MAX_SHAPES), id)
   end
   local next_shape
   for _, twin in ipairs(redis.call('ZRANGE', shapes, order, order, 'BYSCORE', 'LIMIT', 0, MAX_SHAPES)) do
@@ -276,10 +288,10 @@ local function tend(blueprint)
 end
 
 -- refree puts a resource in the index of what can be leased, least loaded first, then longest idle, or takes it out, and the same with
--- the index of what its blueprint has idle; it returns how many more leases the resource takes.
+-- the index of what its blueprint has idle; it returns how many more leases the resource takes, and what was read of it.
 local function refree(id)
-  local r = read(P .. 'resource:' .. id, 'status', 'paused', 'releases', 'capacity', 'type', 'blueprint')
-  if r.status == '' then return 0 end
+  local r = read(P .. 'resource:' .. id, 'status', 'paused', 'releases', 'capacity', 'type', 'blueprint', 'attributes')
+  if r.status == '' then return 0, r end
   local load = redis.call('ZCARD', P .. 'resource:' .. id .. ':leases')
   local room = tonumber(r.capacity) - load
   local usable = r.status == 'active' and r.paused ~= '1' and (tonumber(r.releases) or 0) == 0
@@ -291,25 +303,26 @@ local function refree(id)
   end
   if not usable or room <= 0 then
     redis.call('ZREM', P .. 'free:' .. r.type, id)
-    return 0
+    return 0, r
   end
   redis.call('ZADD', P .. 'free:' .. r.type, int(load * LOAD_WEIGHT + NOW), id)
-  return room
+  return room, r
 end
 
 -- refill offers a resource's room to those who wait for it.
 local function refill(id)
-  local room = refree(id)
-  if room > 0 then
-    local r = read(P .. 'resource:' .. id, 'type', 'attributes', 'blueprint')
-    wake_fitting(r.type, r.attributes, r.blueprint, room)
-  end
+  local room, r = refree(id)
+  if room > 0 then wake_fitting(r.type, r.attributes, r.blueprint, room) end
 end
 
+-- free_slots also counts in `freed`, so that whoever has seen that something is held need not look again until the number is another.
 local function free_slots(member, slots)
   if slots == '' then return end
   for _, slot in ipairs(cjson.decode(slots)) do
-    if redis.call('GET', P .. 'slot:' .. slot) == member then redis.call('DEL', P .. 'slot:' .. slot) end
+    if redis.call('GET', P .. 'slot:' .. slot) == member then
+      redis.call('DEL', P .. 'slot:' .. slot)
+      redis.call('INCR', P .. 'freed')
+    end
   end
 end
 

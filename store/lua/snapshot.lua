@@ -1,17 +1,14 @@
 -- snapshot shows the allocator what a pending lease could take and who stands before it. It writes nothing.
 -- KEYS[1] -> lease:<id>   ARGV[3] -> type   ARGV[4] -> order   ARGV[5] -> most resources   ARGV[6] -> most shapes
--- ARGV[7] -> the lease's allocation, '' = none   ARGV[8] -> offset into the free resources   ARGV[9:] -> names of blueprints
+-- ARGV[7] -> the lease's allocation, '' = none   ARGV[8] -> offset into the free resources
+-- ARGV[9] -> enough: stop at resources that have room for so many besides those before, 0 = never   ARGV[10:] -> names of blueprints
 -- Derived: free:<type>, resource:<id>, resource:<id>:leases, waiting:<type>…, lease:<id> of those before, blueprint:<name>:resources, :held:<owner>,
--- :authorizations.
+-- :authorizations, freed.
 -- Returns {resources as {HGETALL, leases}…, those before as {count, HGETALL of the first}…, status of the allocation,
--- by blueprint {number of resources, leases of the same owner that count for its quota, its owner's authorization}}.
+-- by blueprint {number of resources, leases of the same owner that count for its quota, its owner's authorization}, how often a slot lock
+-- was freed, 1 when there are more resources}.
 local rtype, order = ARGV[3], ARGV[4]
-local free, before, counts = {}, {}, {}
-local offset = tonumber(ARGV[8])
-for _, rid in ipairs(redis.call('ZRANGE', P .. 'free:' .. rtype, offset, offset + tonumber(ARGV[5]) - 1)) do
-  local key = P .. 'resource:' .. rid
-  free[#free + 1] = {redis.call('HGETALL', key), redis.call('ZRANGE', key .. ':leases', 0, -1)}
-end
+local free, before, counts, ahead = {}, {}, {}, 0
 local prefix = P .. 'waiting:' .. rtype .. ':shape:'
 local id, o = string.match(KEYS[1], '([^:]*)$'), read(KEYS[1], 'shape', 'gated_shape', 'owner')
 local shape = shape_of(o)
@@ -21,15 +18,27 @@ for _, s in ipairs(redis.call('ZRANGE', P .. 'waiting:' .. rtype .. ':shapes', '
   for _, twin in ipairs(redis.call('ZRANGE', prefix .. s, order, order, 'BYSCORE', 'LIMIT', 0, 100)) do
     if s < shape or (s == shape and twin < id) then n = n + 1 end
   end
+  ahead = ahead + n
   if n > 0 then
     local head = redis.call('ZRANGE', prefix .. s, 0, 0)[1]
     before[#before + 1] = {n, redis.call('HGETALL', P .. 'lease:' .. head)}
   end
 end
+local offset, most, enough, room = tonumber(ARGV[8]), tonumber(ARGV[5]), tonumber(ARGV[9]), 0
+local rids = redis.call('ZRANGE', P .. 'free:' .. rtype, offset, offset + most)
+for i = 1, math.min(#rids, most) do
+  local key = P .. 'resource:' .. rids[i]
+  local fields, leases = redis.call('HGETALL', key), redis.call('ZRANGE', key .. ':leases', 0, -1)
+  free[i] = {fields, leases}
+  if enough > 0 then
+    room = room + tonumber(redis.call('HGET', key, 'capacity')) - #leases
+    if room >= ahead + enough then break end
+  end
+end
 local allocation = ''
 if ARGV[7] ~= '' then allocation = redis.call('HGET', P .. 'resource:' .. ARGV[7], 'status') or '' end
-for i = 9, #ARGV do
+for i = 10, #ARGV do
   local name = ARGV[i]
   counts[#counts + 1] = {redis.call('ZCARD', P .. 'blueprint:' .. name .. ':resources'), held_by_others(name, o.owner, id), authorization(name, o.owner)}
 end
-return {free, before, allocation, counts}
+return {free, before, allocation, counts, tonumber(redis.call('GET', P .. 'freed') or 0), #rids > #free and 1 or 0}
