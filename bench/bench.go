@@ -22,7 +22,7 @@ type Config struct {
 	Version string
 	// AppendFsync is when Redis syncs its append-only file: "always", "everysec" or "no". Default "everysec".
 	AppendFsync string
-	// Rungs are the names of the rungs to run, in order of [Rungs]; empty = all.
+	// Rungs are the names of the rungs to run, in order of [Rungs]; empty = all but the slow ones, which wait for something to time out.
 	Rungs []string
 	// Rounds is how often each is run, one after the other. Default 5.
 	Rounds int
@@ -81,20 +81,24 @@ type rung struct {
 	// title says in a few words what it does, unit what one operation is.
 	title, unit string
 	run         func(context.Context, *field) (Sample, error)
+	// slow rungs are run only when they are asked for.
+	slow bool
 }
 
 // ladder is the order in which the rungs are run and shown. What stands behind another may use what that has measured.
 var ladder = []rung{
-	{"redis", "three small scripts, as asynq runs for a task", "task", redisCeiling},
-	{"asynq", "raw asynq, a handler that does nothing", "task", asynqDrain},
-	{"naive", "lock, LPOP, HSET, unlock in an asynq handler", "release", naiveDrain},
-	{"release", "release of distinct active leases", "release", releaseDrain},
-	{"hot", "many commands for one lease", "command", hotDrain},
-	{"lease", "new leases to active", "lease", leaseDrain},
-	{"http", "release over HTTP, one call each", "release", httpSingle},
-	{"bulk", "release over HTTP, 500 in a call", "release", httpBulk},
-	{"paced", "release over HTTP at half the rate of http", "release", httpPaced},
-	{"idle", "a worker with nothing to do, then single releases", "release", idle},
+	{name: "redis", title: "three small scripts, as asynq runs for a task", unit: "task", run: redisCeiling},
+	{name: "asynq", title: "raw asynq, a handler that does nothing", unit: "task", run: asynqDrain},
+	{name: "naive", title: "lock, LPOP, HSET, unlock in an asynq handler", unit: "release", run: naiveDrain},
+	{name: "release", title: "release of distinct active leases", unit: "release", run: releaseDrain},
+	{name: "hot", title: "many commands for one lease", unit: "command", run: hotDrain},
+	{name: "lease", title: "new leases to active", unit: "lease", run: leaseDrain},
+	{name: "http", title: "release over HTTP, one call each", unit: "release", run: httpSingle},
+	{name: "bulk", title: "release over HTTP, 500 in a call", unit: "release", run: httpBulk},
+	{name: "paced", title: "release over HTTP at half the rate of http", unit: "release", run: httpPaced},
+	{name: "idle", title: "a worker with nothing to do, then single releases", unit: "release", run: idle},
+	{name: "recovery", title: "the updates that a killed worker had under way", unit: "release", run: recovery, slow: true},
+	{name: "asynq-recovery", title: "the tasks that a killed asynq worker had under way", unit: "task", run: asynqRecovery, slow: true},
 }
 
 // Run measures, one round after the other, so that a machine that changes its mood does so for all rungs alike.
@@ -128,7 +132,7 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 	}
 	for round := 1; round <= cfg.Rounds; round++ {
 		for _, r := range ladder {
-			if len(cfg.Rungs) > 0 && !slices.Contains(cfg.Rungs, r.name) {
+			if len(cfg.Rungs) == 0 && r.slow || len(cfg.Rungs) > 0 && !slices.Contains(cfg.Rungs, r.name) {
 				continue
 			}
 			sample, err := f.measure(ctx, r)

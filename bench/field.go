@@ -46,12 +46,19 @@ func newField(cfg Config, server *embedded.Server, dir string) (*field, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bench: %w", err)
 	}
+	f := &field{cfg: cfg, redis: server, dir: dir, rdb: rdb, queue: asynq.NewInspectorFromRedisClient(rdb)}
+	f.renew()
+	return f, nil
+}
+
+// renew forgets what the store and asynq's client believe to be in Redis.
+func (f *field) renew() {
+	if f.store != nil {
+		f.store.Close()
+	}
+	f.store, f.used = store.New(f.rdb, store.Config{}), 0
 	// The task options are those of Drydock's API, also for the rungs that are not Drydock.
-	client := tasks.NewClient(asynq.NewClientFromRedisClient(rdb), taskRetention)
-	return &field{
-		cfg: cfg, redis: server, dir: dir, rdb: rdb, store: store.New(rdb, store.Config{}), tasks: client,
-		queue: asynq.NewInspectorFromRedisClient(rdb),
-	}, nil
+	f.tasks = tasks.NewClient(asynq.NewClientFromRedisClient(f.rdb), taskRetention)
 }
 
 // taskRetention is that of `drydock api` and `drydock worker`.
@@ -86,8 +93,7 @@ func (f *field) measure(ctx context.Context, r rung) (Sample, error) {
 	if err != nil {
 		return Sample{}, err
 	}
-	f.store.Close()
-	f.store, f.used = store.New(f.rdb, store.Config{}), 0
+	f.renew()
 	return r.run(ctx, f)
 }
 
@@ -153,7 +159,7 @@ func (f *field) letGo() error {
 
 // startWorker starts a worker process, and returns when it takes tasks.
 func (f *field) startWorker(ctx context.Context, args ...string) (err error) {
-	if f.worker, err = start(f.cfg.Binary, f.dir+"/worker.log", args); err != nil {
+	if f.worker, err = start(f.cfg.Binary, f.dir+"/worker.log", args, secretVariable+"="+secret); err != nil {
 		return err
 	}
 	return f.await(ctx, func() (bool, error) {

@@ -17,15 +17,15 @@ type process struct {
 	err  error
 }
 
-// start runs a program whose output goes to a file, as it would in production.
-func start(binary, log string, args []string) (*process, error) {
+// start runs a program whose output goes to a file, as it would in production, with further variables in its environment.
+func start(binary, log string, args []string, env ...string) (*process, error) {
 	out, err := os.Create(log)
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", args[0], err)
 	}
 	defer func() { _ = out.Close() }()
 	p := &process{cmd: exec.Command(binary, args...), log: log, done: make(chan struct{})}
-	p.cmd.Stdout, p.cmd.Stderr = out, out
+	p.cmd.Stdout, p.cmd.Stderr, p.cmd.Env = out, out, append(os.Environ(), env...)
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", args[0], err)
 	}
@@ -57,6 +57,12 @@ func (p *process) failed() error {
 	default:
 		return nil
 	}
+}
+
+// kill ends the process as a power cut would.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill()
+	<-p.done
 }
 
 // stopGrace is how long a process may take to end by itself.

@@ -17,8 +17,8 @@ import (
 	"drydock/tasks"
 )
 
-// Work runs an asynq worker that is not Drydock's, until ctx ends: its handler does nothing ("noop"), or what one would write first
-// ("naive").
+// Work runs an asynq worker that is not Drydock's, until ctx ends: its handler does nothing ("noop"), what one would write first ("naive"),
+// or nothing for ever ("stuck").
 func Work(ctx context.Context, redisURL, kind string, concurrency int, dispatchInterval time.Duration) error {
 	rdb, err := store.Connect(redisURL)
 	if err != nil {
@@ -29,10 +29,15 @@ func Work(ctx context.Context, redisURL, kind string, concurrency int, dispatchI
 	switch kind {
 	case "noop":
 		handler = asynq.HandlerFunc(func(context.Context, *asynq.Task) error { return nil })
+	case "stuck":
+		handler = asynq.HandlerFunc(func(ctx context.Context, _ *asynq.Task) error {
+			<-ctx.Done()
+			return ctx.Err()
+		})
 	case "naive":
 		handler = naive{rdb: rdb, locks: redsync.New(goredis.NewPool(rdb))}
 	default:
-		return fmt.Errorf("unknown kind of worker %q; known are noop and naive", kind)
+		return fmt.Errorf("unknown kind of worker %q; known are noop, naive and stuck", kind)
 	}
 	server := asynq.NewServerFromRedisClient(rdb, asynq.Config{
 		Concurrency: concurrency, Queues: map[string]int{tasks.Queue: 1}, TaskCheckInterval: dispatchInterval, LogLevel: asynq.WarnLevel,
@@ -77,8 +82,8 @@ func (n naive) ProcessTask(ctx context.Context, t *asynq.Task) error {
 }
 
 // foreignWorker starts a worker of [Work].
-func (f *field) foreignWorker(ctx context.Context, kind string) error {
-	return f.startWorker(ctx, WorkCommand, "--redis", f.redis.URL(), "--kind", kind, "--concurrency", strconv.Itoa(f.cfg.Concurrency),
+func (f *field) foreignWorker(ctx context.Context, kind string, concurrency int) error {
+	return f.startWorker(ctx, WorkCommand, "--redis", f.redis.URL(), "--kind", kind, "--concurrency", strconv.Itoa(concurrency),
 		"--dispatch-interval", f.cfg.DispatchInterval.String())
 }
 
@@ -106,7 +111,7 @@ func asynqDrain(ctx context.Context, f *field) (Sample, error) {
 	if err != nil {
 		return Sample{}, err
 	}
-	if err := f.foreignWorker(ctx, "noop"); err != nil {
+	if err := f.foreignWorker(ctx, "noop", f.cfg.Concurrency); err != nil {
 		return Sample{}, err
 	}
 	s, err := f.drain(ctx, len(list), f.drained(ctx))
@@ -142,7 +147,7 @@ func naiveDrain(ctx context.Context, f *field) (Sample, error) {
 	if err != nil {
 		return Sample{}, err
 	}
-	if err := f.foreignWorker(ctx, "naive"); err != nil {
+	if err := f.foreignWorker(ctx, "naive", f.cfg.Concurrency); err != nil {
 		return Sample{}, err
 	}
 	s, err := f.drain(ctx, len(list), f.drained(ctx))

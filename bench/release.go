@@ -31,13 +31,7 @@ func (f *field) newPool(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, _, wake, err := f.store.PutBlueprint(ctx, &model.Blueprint{
-		Namespace: namespace, Name: "pool", Kind: "pool", Type: "host", Enabled: true, Config: config,
-	}, model.Condition{})
-	if err != nil {
-		return err
-	}
-	if err := f.tasks.Enqueue(ctx, wake...); err != nil {
+	if err := f.declare(ctx, "pool", config); err != nil {
 		return err
 	}
 	leases, err := f.queueLeases(ctx, hosts)
@@ -57,6 +51,17 @@ func (f *field) newPool(ctx context.Context) error {
 	}
 	f.used = hosts
 	return f.await(ctx, f.drained(ctx))
+}
+
+// declare declares the one blueprint of a rung.
+func (f *field) declare(ctx context.Context, kind string, config []byte) error {
+	_, _, wake, err := f.store.PutBlueprint(ctx, &model.Blueprint{
+		Namespace: namespace, Name: "bench", Kind: kind, Type: "host", Enabled: true, Config: config,
+	}, model.Condition{})
+	if err != nil {
+		return err
+	}
+	return f.tasks.Enqueue(ctx, wake...)
 }
 
 // leasesIn reports whether so many leases are in a state, not counting those that newPool has used up.

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"drydock/store"
 )
 
 // Report is what a run has measured.
@@ -138,6 +140,17 @@ func (r *Report) conclude() {
 		r.Ratios = append(r.Ratios,
 			Ratio{Name: "idle worker, % of a core", Value: 100 * p.Median.IdleCPU, Target: 2, AtMost: true},
 			Ratio{Name: "idle worker's dispatch p50, ms", Value: p.Median.P50, Target: 10, AtMost: true})
+	}
+	if p, ok := r.rung("recovery"); ok {
+		r.Ratios = append(r.Ratios, Ratio{
+			Name: fmt.Sprintf("recovery of %d updates, s", p.Median.Operations), Value: p.Median.Seconds,
+			Target: (store.DefaultVisibility + time.Second).Seconds(), AtMost: true,
+		})
+	}
+	if p, ok := r.rung("asynq-recovery"); ok {
+		r.Ratios = append(r.Ratios, Ratio{
+			Name: fmt.Sprintf("asynq's own recovery of %d tasks, s", p.Median.Operations), Value: p.Median.Seconds, Target: 100, AtMost: true,
+		})
 	}
 }
 

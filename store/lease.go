@@ -148,19 +148,25 @@ func (s *Store) fillPositions(ctx context.Context, leases []*model.Lease) error 
 	return nil
 }
 
-// Leases lists leases, newest first. The narrowest index serves the page and the other filters are applied to what it
+// Leases lists leases, newest first. The smallest index serves the page and the other filters are applied to what it
 // holds, a bounded number at a time, so a page may be shorter than its limit and still have a next one.
 func (s *Store) Leases(ctx context.Context, ns string, f model.LeaseFilter) (model.Page[*model.Lease], error) {
-	index := pluralKey(ns, model.KindLease)
-	switch {
-	case f.Resource != "":
-		index = byKey(ns, model.KindLease, "resource", f.Resource)
-	case f.Owner != "":
-		index = byKey(ns, model.KindLease, "owner", f.Owner)
-	case f.Status != "":
-		index = statusKey(ns, model.KindLease, string(f.Status))
-	case f.Type != "":
-		index = byKey(ns, model.KindLease, "type", f.Type)
+	var indexes []string
+	if f.Resource != "" {
+		indexes = append(indexes, byKey(ns, model.KindLease, "resource", f.Resource))
+	}
+	if f.Owner != "" {
+		indexes = append(indexes, byKey(ns, model.KindLease, "owner", f.Owner))
+	}
+	if f.Status != "" {
+		indexes = append(indexes, statusKey(ns, model.KindLease, string(f.Status)))
+	}
+	if f.Type != "" {
+		indexes = append(indexes, byKey(ns, model.KindLease, "type", f.Type))
+	}
+	index, err := s.smallest(ctx, indexes, pluralKey(ns, model.KindLease))
+	if err != nil {
+		return model.Page[*model.Lease]{}, err
 	}
 	return list(ctx, s, index, f.Limit, f.After, func(ids []string) ([]*model.Lease, error) {
 		return s.readLeases(ctx, ns, ids)

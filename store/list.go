@@ -64,6 +64,31 @@ func list[T any](
 	return page, nil
 }
 
+// smallest returns the index that holds least, and the one of everything when there is none to choose from.
+func (s *Store) smallest(ctx context.Context, indexes []string, everything string) (string, error) {
+	switch len(indexes) {
+	case 0:
+		return everything, nil
+	case 1:
+		return indexes[0], nil
+	}
+	pipe := s.rdb.Pipeline()
+	sizes := make([]*redis.IntCmd, len(indexes))
+	for i, index := range indexes {
+		sizes[i] = pipe.ZCard(ctx, index)
+	}
+	if err := exec(ctx, "list", pipe); err != nil {
+		return "", err
+	}
+	least := 0
+	for i := range sizes {
+		if sizes[i].Val() < sizes[least].Val() {
+			least = i
+		}
+	}
+	return indexes[least], nil
+}
+
 // exec runs a pipeline of reads, in which a missing key is no error.
 func exec(ctx context.Context, op string, pipe redis.Pipeliner) error {
 	cmds, err := pipe.Exec(ctx)

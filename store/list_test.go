@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/redis/go-redis/v9"
 
 	"drydock/model"
 )
@@ -204,6 +205,8 @@ func TestListingIsBounded(t *testing.T) {
 	for i := range n {
 		e.createLease(fmt.Sprintf("b%04d", i), model.NewLease{Owner: "ada"})
 	}
+	// So that neither index is of much help.
+	e.must(e.rdb.ZAdd(e.ctx, byKey(e.ns, model.KindLease, "type", "gpu"), manyIDs(n+100)...).Err())
 	e.createLease("c0000", model.NewLease{Type: "gpu", Owner: "ada"})
 	f := model.LeaseFilter{Type: "gpu", Owner: "ada", Limit: 2}
 	first, err := e.Leases(e.ctx, e.ns, f)
@@ -263,4 +266,27 @@ func TestPositionsInTheQueue(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("positions (-want +got):\n%s", diff)
 	}
+}
+
+// TestListByTheSmallestIndex: one live lease of an owner with a long past is found on the first page, however many are gone.
+func TestListByTheSmallestIndex(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	e.resource("r1", spec{capacity: 3})
+	e.acquire(e.lease("a-live", model.NewLease{Owner: "old hand"}), "r1")
+	e.must(e.rdb.ZAdd(e.ctx, byKey(e.ns, model.KindLease, "owner", "old hand"), manyIDs(scanBudget+500)...).Err())
+	page, err := e.Leases(e.ctx, e.ns, model.LeaseFilter{Owner: "old hand", Status: model.LeaseAcquired})
+	e.must(err)
+	if len(page.Items) != 1 || page.Items[0].ID != "a-live" || page.Next != "" {
+		t.Errorf("page = %d leases, next %q, want the one and no more", len(page.Items), page.Next)
+	}
+}
+
+// manyIDs are members of an index, of objects that do not exist.
+func manyIDs(n int) []redis.Z {
+	list := make([]redis.Z, n)
+	for i := range list {
+		list[i].Member = fmt.Sprintf("gone-%06d", i)
+	}
+	return list
 }

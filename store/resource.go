@@ -66,14 +66,19 @@ func (s *Store) readResources(ctx context.Context, ns string, ids []string) ([]*
 
 // Resources lists resources, newest first; see [Store.Leases] about short pages.
 func (s *Store) Resources(ctx context.Context, ns string, f model.ResourceFilter) (model.Page[*model.Resource], error) {
-	index := pluralKey(ns, model.KindResource)
-	switch {
-	case f.Blueprint != "":
-		index = byKey(ns, model.KindResource, "blueprint", f.Blueprint)
-	case f.Status != "":
-		index = statusKey(ns, model.KindResource, string(f.Status))
-	case f.Type != "":
-		index = byKey(ns, model.KindResource, "type", f.Type)
+	var indexes []string
+	if f.Blueprint != "" {
+		indexes = append(indexes, byKey(ns, model.KindResource, "blueprint", f.Blueprint))
+	}
+	if f.Status != "" {
+		indexes = append(indexes, statusKey(ns, model.KindResource, string(f.Status)))
+	}
+	if f.Type != "" {
+		indexes = append(indexes, byKey(ns, model.KindResource, "type", f.Type))
+	}
+	index, err := s.smallest(ctx, indexes, pluralKey(ns, model.KindResource))
+	if err != nil {
+		return model.Page[*model.Resource]{}, err
 	}
 	return list(ctx, s, index, f.Limit, f.After, func(ids []string) ([]*model.Resource, error) {
 		return s.readResources(ctx, ns, ids)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"time"
 
@@ -15,7 +16,9 @@ import (
 
 func benchCommand() *cli.Command {
 	var cfg bench.Config
+	var growth bench.GrowthConfig
 	var file string
+	var grow bool
 	positive := func(name string) func(int) error {
 		return func(n int) error {
 			if n < 1 {
@@ -45,6 +48,8 @@ func benchCommand() *cli.Command {
 			},
 			&cli.StringFlag{Name: "appendfsync", Usage: "when Redis syncs to disk: always, everysec or no", Value: "everysec", Destination: &cfg.AppendFsync},
 			&cli.StringSliceFlag{Name: "worker-arg", Usage: "a further flag for Drydock's workers, such as --worker-arg=--log-level=warn (repeatable)", Destination: &cfg.WorkerArgs},
+			&cli.BoolFlag{Name: "growth", Usage: "measure instead what operations cost as objects, pools and waiters grow in number", Destination: &grow},
+			&cli.IntSliceFlag{Name: "objects", Usage: "with --growth: how many destroyed leases lie about (repeatable, ascending); default 1000, 10000, 100000", Destination: &growth.Objects},
 			&cli.StringFlag{Name: "json", Usage: "also write the report to this `FILE`", TakesFile: true, Destination: &file},
 		},
 		Action: func(ctx context.Context, cmd *cli.Command) error {
@@ -54,8 +59,13 @@ func benchCommand() *cli.Command {
 			}
 			var o options
 			o.logLevel, o.logFormat = "info", "text"
-			cfg.Binary, cfg.Version, cfg.Log = self, version, o.logger()
-			report, err := bench.Run(ctx, cfg)
+			cfg.Binary, cfg.Version, cfg.Log, growth.Log = self, version, o.logger(), o.logger()
+			var report interface{ WriteTable(w io.Writer) error }
+			if grow {
+				report, err = bench.Growth(ctx, growth)
+			} else {
+				report, err = bench.Run(ctx, cfg)
+			}
 			if err != nil {
 				return err
 			}

@@ -36,7 +36,7 @@ var ourImports = map[string][]string{
 	"client":                 {"api/wire", "model"},
 	"asynqmon":               {},
 	"auth":                   {"model"},
-	"bench":                  {"api/wire", "client", "embedded", "model", "store", "tasks"},
+	"bench":                  {"api/wire", "blueprints", "blueprints/pool", "client", "embedded", "handlers", "locks", "model", "store", "tasks"},
 	"console":                {"api/wire", "auth", "client", "model"},
 	"embedded":               {},
 	"embedded/redistest":     {"embedded"},
