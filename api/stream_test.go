@@ -87,6 +87,12 @@ type message struct {
 
 func (a *testAPI) stream(query string, lastID string) *sse {
 	a.t.Helper()
+	return a.streamAs(query, lastID, "")
+}
+
+// streamAs is stream with an Authorization header.
+func (a *testAPI) streamAs(query, lastID, authorization string) *sse {
+	a.t.Helper()
 	ctx, cancel := context.WithTimeout(a.t.Context(), 30*time.Second)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.URL+"/v1/events?"+query, nil)
 	if err != nil {
@@ -94,6 +100,9 @@ func (a *testAPI) stream(query string, lastID string) *sse {
 	}
 	if lastID != "" {
 		req.Header.Set("Last-Event-ID", lastID)
+	}
+	if authorization != "" {
+		req.Header.Set("Authorization", authorization)
 	}
 	resp, err := a.Client().Do(req) //nolint:bodyclose // close does
 	if err != nil {
