@@ -44,7 +44,11 @@ type conformance struct {
 
 func newConformance(t *testing.T) *conformance {
 	t.Helper()
-	server := redistest.Shared(t)
+	return newConformanceOn(t, redistest.Shared(t))
+}
+
+func newConformanceOn(t *testing.T, server redistest.Addresser) *conformance {
+	t.Helper()
 	c := &conformance{contract: newContract(t), ns: redistest.Namespace(t), happened: map[string]map[int]bool{}}
 	log := slog.New(slog.DiscardHandler)
 	kinds := blueprints.NewRegistry(pool.Kind{})
