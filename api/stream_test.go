@@ -324,6 +324,12 @@ func TestSlowReaderIsCutOffAndResumes(t *testing.T) {
 		_ = c.(*net.TCPConn).SetWriteBuffer(16 << 10)
 		return ctx
 	}
+	cutOff := make(chan struct{})
+	srv.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateClosed { // of the one connection
+			close(cutOff)
+		}
+	}
 	srv.Start()
 	defer srv.Close()
 	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", srv.Listener.Addr().String())
@@ -339,10 +345,13 @@ func TestSlowReaderIsCutOffAndResumes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	for deadline := time.Now().Add(30 * time.Second); api.streams.Load() != 0; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the slow reader is not cut off")
-		}
+	select {
+	case <-cutOff:
+	case <-time.After(30 * time.Second):
+		t.Fatal("the slow reader is not cut off")
+	}
+	if n := api.streams.Load(); n != 0 {
+		t.Errorf("%d streams are still counted", n)
 	}
 	slow := &sse{t: t, resp: resp, lines: bufio.NewScanner(resp.Body), cancel: func() {}}
 	seen := 0
