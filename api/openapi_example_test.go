@@ -118,6 +118,34 @@ func TestOpenAPIExamplesWork(t *testing.T) {
 	}
 }
 
+// TestOpenAPIExamplesOfParametersWork is the same for the examples of query parameters.
+func TestOpenAPIExamplesOfParametersWork(t *testing.T) {
+	t.Parallel()
+	c := newConformance(t)
+	c.api.api.endWaits() // the event stream would go on for ever
+	lease := c.ready(c.operations["readLease"])
+	tried := 0
+	for _, op := range c.sorted() {
+		for _, p := range op.parameters {
+			examples, _ := p.value["schema"].(anyMap)["examples"].([]any)
+			for _, e := range examples {
+				if p.value["in"] != "query" {
+					continue
+				}
+				tried++
+				parameter := lease
+				if strings.HasPrefix(op.path, "/v1/resources/") {
+					parameter = c.resourceOf(lease)
+				}
+				c.good(op.id, parameter, fmt.Sprintf("%s=%v", p.value["name"], e), "", http.StatusOK)
+			}
+		}
+	}
+	if tried == 0 {
+		t.Error("openapi.json has no examples of query parameters")
+	}
+}
+
 // wrongValues are tried for each field of a body. Which of them are wrong for it, the schema says.
 var wrongValues = []string{`null`, `true`, `""`, `"\u0007"`, `"No Name!"`, `-1`, `1.5`, `1e9`, `{}`, `{"bogus": 1}`, `[]`, `[1]`, `[""]`, `"` + strings.Repeat("x", 2000) + `"`}
 

@@ -68,6 +68,7 @@ var theirImports = map[string][]string{
 	"go.opentelemetry.io/otel":         {"tracing"},
 
 	"github.com/santhosh-tekuri/jsonschema/v6": {}, // for tests
+	"k8s.io": {}, // for tests
 }
 
 func TestImportsOfOurPackagesFollowTheTable(t *testing.T) {
