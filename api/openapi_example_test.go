@@ -160,19 +160,10 @@ func TestServerRefusesWhatOpenAPIForbids(t *testing.T) {
 			c := newConformance(t)
 			parameter := c.ready(op)
 			schema := c.follow("", at(t, op.spec, "requestBody", "content", "application/json", "schema")).value
-			fields := append(slices.Collect(maps.Keys(at(t, schema, "properties").(anyMap))), "bogus")
 			tried := 0
-			for _, field := range fields {
+			for _, field := range c.fields(schema) {
 				for _, value := range wrongValues {
-					var body map[string]json.RawMessage
-					if err := json.Unmarshal([]byte(op.example()), &body); err != nil {
-						t.Fatal(err)
-					}
-					body[field] = json.RawMessage(value)
-					text, err := json.Marshal(body)
-					if err != nil {
-						t.Fatal(err)
-					}
+					text := with(t, op.example(), field, value)
 					if c.asWritten.checkJSON(op.bodySchema(), text) == nil {
 						continue
 					}
@@ -188,4 +179,48 @@ func TestServerRefusesWhatOpenAPIForbids(t *testing.T) {
 			}
 		})
 	}
+}
+
+// fields returns the names of an object's fields, and one that it does not have, each with the names that lead to it.
+func (c *contract) fields(schema anyMap) (paths [][]string) {
+	properties, _ := schema["properties"].(anyMap)
+	if properties == nil {
+		return nil
+	}
+	for name, p := range properties {
+		paths = append(paths, []string{name})
+		alternatives := []any{p}
+		if list, ok := p.(anyMap)["oneOf"].([]any); ok {
+			alternatives = list
+		}
+		for _, one := range alternatives {
+			for _, below := range c.fields(c.follow("", one).value) {
+				paths = append(paths, append([]string{name}, below...))
+			}
+		}
+	}
+	return append(paths, []string{"bogus"})
+}
+
+// with returns a JSON object with another value at a path.
+func with(t *testing.T, object string, path []string, value string) []byte {
+	t.Helper()
+	body := map[string]json.RawMessage{}
+	if object != "" {
+		if err := json.Unmarshal([]byte(object), &body); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if body == nil {
+		body = map[string]json.RawMessage{} // it was null
+	}
+	if len(path) > 1 {
+		value = string(with(t, string(body[path[0]]), path[1:], value))
+	}
+	body[path[0]] = json.RawMessage(value)
+	text, err := json.Marshal(body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
 }
