@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
@@ -46,17 +47,33 @@ type place struct {
 
 func newContract(t testing.TB) *contract {
 	t.Helper()
-	read := func() any {
-		doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(openapiJSON))
-		if err != nil {
-			t.Fatal(err)
+	read, err := readContract()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := *read
+	c.t = t
+	return &c
+}
+
+// readContract reads the document, once for all tests.
+var readContract = sync.OnceValues(func() (*contract, error) {
+	var docs [2]any
+	for i := range docs {
+		var err error
+		if docs[i], err = jsonschema.UnmarshalJSON(bytes.NewReader(openapiJSON)); err != nil {
+			return nil, err
 		}
-		return doc
 	}
-	doc := read()
-	c := &contract{
-		t: t, doc: doc.(anyMap), asWritten: newSchemas(t, doc), closed: newSchemas(t, withoutMore(read())), operations: map[string]*operation{},
+	asWritten, err := newSchemas(docs[0])
+	if err != nil {
+		return nil, err
 	}
+	closed, err := newSchemas(withoutMore(docs[1]))
+	if err != nil {
+		return nil, err
+	}
+	c := &contract{doc: docs[0].(anyMap), asWritten: asWritten, closed: closed, operations: map[string]*operation{}}
 	for path, item := range c.doc["paths"].(anyMap) {
 		item := item.(anyMap)
 		for method, spec := range item {
@@ -77,15 +94,15 @@ func newContract(t testing.TB) *contract {
 			for status, r := range op.spec["responses"].(anyMap) {
 				n, err := strconv.Atoi(status)
 				if err != nil {
-					t.Fatalf("%s: status %s: %v", op.id, status, err)
+					return nil, fmt.Errorf("%s: status %s: %w", op.id, status, err)
 				}
 				op.responses[n] = c.follow(op.where+"/responses/"+status, r)
 			}
 			c.operations[op.id] = op
 		}
 	}
-	return c
-}
+	return c, nil
+})
 
 // follow returns what a reference leads to; what is no reference is where it is.
 func (c *contract) follow(pointer string, v any) place {
@@ -124,38 +141,38 @@ func withoutMore(v any) any {
 
 // schemas compiles what is at a JSON pointer of a document, by JSON Schema 2020-12, which is that of OpenAPI 3.1.
 type schemas struct {
-	t        testing.TB
+	mu       sync.Mutex
 	compiler *jsonschema.Compiler
 }
 
 const documentURL = "https://drydock.invalid/openapi.json"
 
-func newSchemas(t testing.TB, doc any) *schemas {
-	t.Helper()
+func newSchemas(doc any) (*schemas, error) {
 	c := jsonschema.NewCompiler()
 	c.DefaultDraft(jsonschema.Draft2020)
 	c.AssertFormat()
-	if err := c.AddResource(documentURL, doc); err != nil {
-		t.Fatal(err)
-	}
-	return &schemas{t, c}
+	return &schemas{compiler: c}, c.AddResource(documentURL, doc)
 }
 
 // check holds a value against the schema at a pointer.
 func (s *schemas) check(pointer string, v any) error {
-	s.t.Helper()
-	// A pointer is part of a URL here.
-	escaped := strings.NewReplacer("{", "%7B", "}", "%7D").Replace(pointer)
-	schema, err := s.compiler.Compile(documentURL + "#" + escaped)
+	schema, err := s.compile(pointer)
 	if err != nil {
-		s.t.Fatalf("openapi.json, schema at %s: %v", pointer, err)
+		return fmt.Errorf("openapi.json, schema at %s: %w", pointer, err)
 	}
 	return schema.Validate(v)
 }
 
+// compile compiles a schema, once.
+func (s *schemas) compile(pointer string) (*jsonschema.Schema, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	// A pointer is part of a URL here.
+	return s.compiler.Compile(documentURL + "#" + strings.NewReplacer("{", "%7B", "}", "%7D").Replace(pointer))
+}
+
 // checkJSON is check for a text.
 func (s *schemas) checkJSON(pointer string, text []byte) error {
-	s.t.Helper()
 	v, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
 	if err != nil {
 		return err
@@ -165,7 +182,6 @@ func (s *schemas) checkJSON(pointer string, text []byte) error {
 
 // checkText is check for a parameter or header, which is a number when its schema says so.
 func (s *schemas) checkText(p place, text string) error {
-	s.t.Helper()
 	var v any = text
 	if schema := p.value["schema"].(anyMap); schema["type"] == "integer" {
 		v = json.Number(text)
