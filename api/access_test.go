@@ -382,7 +382,7 @@ func TestOpenAPISaysWhereATokenIsNeeded(t *testing.T) {
 			t.Errorf("%s has security %v; it is open: %t", route, op["security"], n == open)
 		}
 		for status, want := range map[string]bool{
-			"401": n != open, "429": n != open, "403": n.everywhere || n.role != "" && n.role != auth.RoleViewer, "404": n != open && !n.everywhere,
+			"401": n != open, "429": n != open, "403": n != open, "404": n != open && !n.everywhere, // 403 also for who has no role at all
 		} {
 			if _, ok := answers[status]; ok != want {
 				t.Errorf("%s has the answer %s: %t, want %t", route, status, ok, want)

@@ -54,6 +54,8 @@ type Config struct {
 
 	// RequestTimeout bounds a request, without the waiting of a waiting read; default 15s.
 	RequestTimeout time.Duration
+	// HeaderTimeout bounds how long a request's headers may take to come; default 5s. It is [Server.HTTPServer]'s.
+	HeaderTimeout time.Duration
 	// MaxWaiters bounds the waiting reads at one time; default 10000. A waiter costs a goroutine and a connection.
 	MaxWaiters int
 	// MaxStreams bounds the event streams at one time; default 1000.
@@ -106,6 +108,7 @@ func New(cfg Config) *Server {
 	cfg.Registry = cmp.Or(cfg.Registry, prometheus.NewRegistry())
 	cfg.Log = cmp.Or(cfg.Log, slog.Default())
 	cfg.RequestTimeout = cmp.Or(cfg.RequestTimeout, 15*time.Second)
+	cfg.HeaderTimeout = cmp.Or(cfg.HeaderTimeout, 5*time.Second)
 	cfg.MaxWaiters = cmp.Or(cfg.MaxWaiters, 10_000)
 	cfg.MaxStreams = cmp.Or(cfg.MaxStreams, 1000)
 	cfg.Heartbeat = cmp.Or(cfg.Heartbeat, defaultHeartbeat)
@@ -154,7 +157,7 @@ func (s *Server) Drain() { s.draining.Store(true) }
 func (s *Server) HTTPServer() *http.Server {
 	srv := &http.Server{
 		Handler:           s,
-		ReadHeaderTimeout: 5 * time.Second,
+		ReadHeaderTimeout: s.cfg.HeaderTimeout,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelWarn),

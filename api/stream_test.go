@@ -87,6 +87,12 @@ type message struct {
 
 func (a *testAPI) stream(query string, lastID string) *sse {
 	a.t.Helper()
+	return a.streamAs(query, lastID, "")
+}
+
+// streamAs is stream with an Authorization header.
+func (a *testAPI) streamAs(query, lastID, authorization string) *sse {
+	a.t.Helper()
 	ctx, cancel := context.WithTimeout(a.t.Context(), 30*time.Second)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.URL+"/v1/events?"+query, nil)
 	if err != nil {
@@ -94,6 +100,9 @@ func (a *testAPI) stream(query string, lastID string) *sse {
 	}
 	if lastID != "" {
 		req.Header.Set("Last-Event-ID", lastID)
+	}
+	if authorization != "" {
+		req.Header.Set("Authorization", authorization)
 	}
 	resp, err := a.Client().Do(req) //nolint:bodyclose // close does
 	if err != nil {
@@ -315,6 +324,12 @@ func TestSlowReaderIsCutOffAndResumes(t *testing.T) {
 		_ = c.(*net.TCPConn).SetWriteBuffer(16 << 10)
 		return ctx
 	}
+	cutOff := make(chan struct{})
+	srv.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateClosed { // of the one connection
+			close(cutOff)
+		}
+	}
 	srv.Start()
 	defer srv.Close()
 	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", srv.Listener.Addr().String())
@@ -330,10 +345,13 @@ func TestSlowReaderIsCutOffAndResumes(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	for deadline := time.Now().Add(30 * time.Second); api.streams.Load() != 0; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the slow reader is not cut off")
-		}
+	select {
+	case <-cutOff:
+	case <-time.After(30 * time.Second):
+		t.Fatal("the slow reader is not cut off")
+	}
+	if n := api.streams.Load(); n != 0 {
+		t.Errorf("%d streams are still counted", n)
 	}
 	slow := &sse{t: t, resp: resp, lines: bufio.NewScanner(resp.Body), cancel: func() {}}
 	seen := 0

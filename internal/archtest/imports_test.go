@@ -67,6 +67,9 @@ var theirImports = map[string][]string{
 	"github.com/creack/pty":            {}, // for tests
 	"github.com/chromedp":              {}, // for tests
 	"go.opentelemetry.io/otel":         {"tracing"},
+
+	"github.com/santhosh-tekuri/jsonschema/v6": {}, // for tests
+	"k8s.io": {}, // for tests
 }
 
 func TestImportsOfOurPackagesFollowTheTable(t *testing.T) {
