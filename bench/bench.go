@@ -58,6 +58,9 @@ func (cfg Config) withDefaults() (Config, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	if !slices.Contains([]string{"always", "everysec", "no"}, cfg.AppendFsync) {
+		return cfg, fmt.Errorf("bench: appendfsync must be always, everysec or no, not %q", cfg.AppendFsync)
+	}
 	for _, name := range cfg.Rungs {
 		if !slices.ContainsFunc(ladder, func(r rung) bool { return r.name == name }) {
 			return cfg, fmt.Errorf("bench: unknown rung %q; known are %s", name, strings.Join(Rungs(), ", "))

@@ -133,6 +133,7 @@ type grower struct {
 	growth  GrowthConfig
 	updater *handlers.Updater
 	locks   redis.UniversalClient
+	locker  *locks.Locker
 	// host is the resource that the waiters wait for.
 	host string
 
@@ -149,14 +150,23 @@ func newGrower(ctx context.Context, cfg GrowthConfig, server *embedded.Server) (
 	if g.locks, err = store.ConnectForLocks(server.URL()); err != nil {
 		return nil, err
 	}
-	locker, err := locks.New([]redis.UniversalClient{g.locks}, locks.Config{})
-	if err != nil {
+	if g.locker, err = locks.New([]redis.UniversalClient{g.locks}, locks.Config{}); err != nil {
 		return nil, err
 	}
-	g.updater = handlers.NewUpdater(f.store, locker, g, blueprints.NewRegistry(pool.Kind{}), handlers.Config{
+	return g, nil
+}
+
+// empty empties Redis, and forgets what was in it.
+func (g *grower) empty() error {
+	if err := g.rdb.FlushAll(g.ctx).Err(); err != nil {
+		return err
+	}
+	g.renew()
+	g.forget()
+	g.updater = handlers.NewUpdater(g.store, g.locker, g, blueprints.NewRegistry(pool.Kind{}), handlers.Config{
 		Worker: "bench", ReclaimGrace: time.Hour, Logger: slog.New(slog.DiscardHandler),
 	})
-	return g, nil
+	return nil
 }
 
 func (g *grower) close() {
@@ -300,7 +310,7 @@ func (g *grower) queueUp(from, to int) error {
 // series grows one thing in an empty Redis, and measures at each size.
 func (g *grower) series(grows string, sizes []int, grow func(from, to int) error) (out GrowthSeries, err error) {
 	out = GrowthSeries{Grows: grows, Sizes: sizes}
-	if err := g.rdb.FlushAll(g.ctx).Err(); err != nil {
+	if err := g.empty(); err != nil {
 		return out, err
 	}
 	if err := g.declarePool("main", "main", 100, (g.growth.Live+2*g.growth.Repetitions)/100+10); err != nil {

@@ -22,7 +22,7 @@ func benchCommand() *cli.Command {
 	positive := func(name string) func(int) error {
 		return func(n int) error {
 			if n < 1 {
-				return model.Invalid("--"+name, "must be at least 1")
+				return model.Invalid("--"+name, "must be at least 1, not %d", n)
 			}
 			return nil
 		}
@@ -50,6 +50,10 @@ func benchCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "worker-arg", Usage: "a further flag for Drydock's workers, such as --worker-arg=--log-level=warn (repeatable)", Destination: &cfg.WorkerArgs},
 			&cli.BoolFlag{Name: "growth", Usage: "measure instead what operations cost as objects, pools and waiters grow in number", Destination: &grow},
 			&cli.IntSliceFlag{Name: "objects", Usage: "with --growth: how many destroyed leases lie about (repeatable, ascending); default 1000, 10000, 100000", Destination: &growth.Objects},
+			&cli.IntSliceFlag{Name: "pools", Usage: "with --growth: how many pools there are (repeatable, ascending); default 10, 100, 1000", Destination: &growth.Pools},
+			&cli.IntSliceFlag{Name: "waiters", Usage: "with --growth: how many leases wait (repeatable, ascending); default 10, 100, 1000, 10000", Destination: &growth.Waiters},
+			count("live", "with --growth: how many active leases there are", 1000, &growth.Live),
+			count("repetitions", "with --growth: how often each operation is measured", 300, &growth.Repetitions),
 			&cli.StringFlag{Name: "json", Usage: "also write the report to this `FILE`", TakesFile: true, Destination: &file},
 		},
 		Action: func(ctx context.Context, cmd *cli.Command) error {
