@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -111,6 +112,12 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case path == "/" && (r.Method == http.MethodGet || r.Method == http.MethodHead), path == "/console", strings.HasPrefix(path, "/console/"):
 	case path == c.cfg.AsynqmonRoot, strings.HasPrefix(path, c.cfg.AsynqmonRoot+"/"):
+		// Whoever goes there with a browser gets it below the same header. Frames, scripts and programs get it as it is.
+		if r.Method == http.MethodGet && r.Header.Get("Sec-Fetch-Dest") == "document" {
+			inside := url.Values{"path": {strings.TrimPrefix(r.URL.RequestURI(), c.cfg.AsynqmonRoot)}}
+			http.Redirect(w, r, "/console/tasks?"+inside.Encode(), http.StatusSeeOther)
+			return
+		}
 		c.cfg.API.ServeHTTP(w, c.withSession(r))
 		return
 	default:
