@@ -41,7 +41,21 @@ type Status struct {
 	Workers int
 	// Overdue is how long the first object that is owed an update has been due.
 	Overdue time.Duration
+	// Oldest is the command that has waited longest to be consumed; nil = none waits.
+	Oldest *model.Command
+	// Usage is how much was in use over the last day, oldest first; the last sample is of now.
+	Usage []Sample
 }
+
+// Sample is how much was in use at one moment.
+type Sample struct {
+	At time.Time
+	// Leased counts the leases that had a place, Waiting those that waited for one.
+	Leased, Waiting int
+}
+
+// UsageSpan is how far back the chart of the overview goes.
+const UsageSpan = 24 * time.Hour
 
 //go:embed templates/*.html
 var templates embed.FS

@@ -35,11 +35,12 @@ func browser(t *testing.T, expected ...string) context.Context {
 	if os.Geteuid() == 0 {
 		opts = append(opts, chromedp.NoSandbox)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 4*patience)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
 	t.Cleanup(cancel)
 	ctx, stop := chromedp.NewExecAllocator(ctx, opts...)
 	t.Cleanup(stop)
-	ctx, end := chromedp.NewContext(ctx)
+	// What chromedp says about events that it does not know is noise.
+	ctx, end := chromedp.NewContext(ctx, chromedp.WithErrorf(func(string, ...any) {}))
 	t.Cleanup(func() {
 		_ = chromedp.Cancel(ctx)
 		end()
@@ -52,6 +53,9 @@ func browser(t *testing.T, expected ...string) context.Context {
 	})
 	return ctx
 }
+
+// ofAsynqmon is what Asynqmon's charts complain about in a frame that is small or not shown yet.
+const ofAsynqmon = "A negative value is not valid"
 
 func complaintOf(event any) string {
 	switch e := event.(type) {
@@ -94,6 +98,14 @@ func see(selector string) chromedp.Action {
 // press clicks what a selector names, once it is there.
 func press(selector string) chromedp.Action {
 	return chromedp.Tasks{see(selector), evaluate(`document.querySelector(`+strconv.Quote(selector)+`).click()`, nil)}
+}
+
+// leave clicks what a selector names and waits for the page that it leads to.
+func leave(ctx context.Context, t *testing.T, selector string) {
+	t.Helper()
+	if _, err := chromedp.RunResponse(ctx, chromedp.Click(selector, chromedp.ByQuery)); err != nil {
+		t.Fatalf("leave with %s: %v", selector, err)
+	}
 }
 
 // evaluate runs a script in the page and waits for what it promises.

@@ -87,7 +87,7 @@ func TestConsoleCommands(t *testing.T) {
 	d.command("pause", "takes no new leases", "#state .s-paused")
 	d.command("unpause", "takes leases again", "#do-pause:enabled")
 	d.command("update", "blueprint reads it again", "#do-update:enabled")
-	d.command("extend", "ends this long from now", "#do-extend:enabled")
+	drive(d.b, t, "see that what has no end cannot be extended", see("#do-extend:disabled"))
 	d.command("reclaim", "If nobody uses it", "#state .s-destroyed")
 	drive(d.b, t, "see that nothing can be done", see("#do-release:disabled"))
 	d.kept()
@@ -152,22 +152,39 @@ func TestConsoleSession(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "tokens.yaml")
 	token := newToken(t, file, "root", "admin", "--namespace", "*")
 	api := startAPI(t, redistest.Start(t).URL(), "--token-file", file)
-	b := browser(t, "status of 401")
+	b := browser(t, "status of 401", ofAsynqmon)
 	var problem, where, who, cookies string
-	drive(b, t, "come with a wrong token", chromedp.Navigate(api.url+"/console/leases?owner=ada"),
-		fill(".login input[name=token]", "ddk_"+strings.Repeat("0", 64)), press(".login button"), textOf(".login .notice.bad", &problem))
+	drive(b, t, "come with a wrong token", chromedp.Navigate(api.url+"/console/leases?owner=ada"), fill(".login input[name=token]", "ddk_"+strings.Repeat("0", 64)))
+	leave(b, t, ".login button")
+	drive(b, t, "read why not", textOf(".login .notice.bad", &problem))
 	if !strings.Contains(problem, "That did not work") {
 		t.Errorf("a wrong token is told %q", problem)
 	}
-	drive(b, t, "come with the right token", fill(".login input[name=token]", token), press(".login button"),
-		textOf(".who .muted", &who), chromedp.Location(&where), chromedp.Evaluate(`document.cookie`, &cookies), see(".live.on"))
+	drive(b, t, "come with the right token", fill(".login input[name=token]", token))
+	leave(b, t, ".login button")
+	drive(b, t, "look around", textOf(".who .muted", &who), chromedp.Location(&where), chromedp.Evaluate(`document.cookie`, &cookies), see(".live.on"))
 	if who != "root (admin)" || where != api.url+"/console/leases?owner=ada" || cookies != "" {
 		t.Errorf("signed in as %q at %s, and scripts see the cookies %q; want root at the page that was asked for, and none", who, where, cookies)
 	}
 	drive(b, t, "look at Asynqmon with the session", chromedp.Navigate(api.url+"/asynqmon/"), seeInFrame("Queues"))
-	drive(b, t, "sign out", press(`form[action="/console/logout"] button`), see(".login input[name=token]"),
-		chromedp.Navigate(api.url+"/"), see(".login input[name=token]"), chromedp.Location(&where))
+	leave(b, t, `form[action="/console/logout"] button`)
+	drive(b, t, "come back", see(".login input[name=token]"), chromedp.Navigate(api.url+"/"), see(".login input[name=token]"), chromedp.Location(&where))
 	if where != api.url+"/console/login?next=%2F" {
 		t.Errorf("signed out, / leads to %s", where)
 	}
+}
+
+// TestConsoleOldestCommand: while no worker runs, the overview says what has waited longest, of any kind of object.
+func TestConsoleOldestCommand(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.pool(1, 0)
+	l := d.await(d.ask(`, "owner": "ada"`).ID, "active")
+	drive(d.b, t, "see that none waits", chromedp.Navigate(d.url+"/"), see("#oldest"), see(".live.on"))
+	d.worker.signal(syscall.SIGSTOP)
+	must[any](d.client, http.MethodPost, "/v1/resources/"+deref(l.Resource)+"/commands", `{"command": "pause"}`, http.StatusAccepted)
+	d.release(l.ID)
+	drive(d.b, t, "see that the pause waits", see(`#oldest a[href^="/console/resources/`+deref(l.Resource)+`"]`))
+	d.worker.signal(syscall.SIGCONT)
+	drive(d.b, t, "see that none waits any more", see("#overview:not(:has(#oldest a))"))
 }

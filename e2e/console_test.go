@@ -23,7 +23,7 @@ func leased(t *testing.T) (url string, c *client, id string) {
 func TestConsoleRelease(t *testing.T) {
 	t.Parallel()
 	url, c, id := leased(t)
-	b := browser(t)
+	b := browser(t, ofAsynqmon)
 	var disabled, same bool
 	drive(b, t, "release it",
 		chromedp.Navigate(url+"/console/leases"),

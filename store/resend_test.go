@@ -28,7 +28,7 @@ var scripts = map[string]*redis.Script{
 	"admit": admitScript, "apply_blueprint": applyBlueprintScript, "tell_resources": tellResourcesScript, "authorize": authorizeScript,
 	"put_subscription": putSubscriptionScript, "delete_subscription": deleteSubscriptionScript, "claim_subscription": claimSubscriptionScript,
 	"step_subscription": stepSubscriptionScript, "retry_dead_letters": retryDeadLettersScript,
-	"set_data": setDataScript, "collect": collectScript, "plan": planScript, "rewake": rewakeScript,
+	"set_data": setDataScript, "collect": collectScript, "sample_usage": sampleUsageScript, "plan": planScript, "rewake": rewakeScript,
 }
 
 // resender sends every script twice, as go-redis does when a reply is lost, and hands on the second reply. The second run must
@@ -201,6 +201,7 @@ func TestResentScripts(t *testing.T) {
 	}
 	e.must(errOf(e.SaveAnswer(e.ctx, e.ns, "k", model.Answer{Status: 202})))
 	e.must(e.rdb.ZRem(e.ctx, wakeKey(e.ns), e.leaseRef("l0").Member()).Err())
+	e.must(e.SampleUsage(e.ctx, e.ns))
 	e.must(errOf(e.Rewake(e.ctx, e.leaseRef("l0"))))
 	_, _, err := e.Plan(e.ctx, e.ns, model.Idempotency{Key: "batch", Fingerprint: "f"}, []byte("{}"))
 	e.must(err)
