@@ -98,7 +98,7 @@ func resourceActions(v *visit, r *wire.Resource) []action {
 		releaseOf(v, "resource", r.Status, r.Releasing, ""),
 		with("pause", "Pause", "It takes no new leases. Those that it has live on.", paused),
 		with("unpause", "Unpause", "It takes leases again.", notPaused),
-		with("reclaim", "Reclaim", "If nobody uses it when the command is consumed, it is released. Otherwise the command is refused.", used),
+		with("reclaim", "Reclaim", "If nobody uses it when the command is consumed, and nobody has lately, it is released. Otherwise the command is refused.", used),
 		with("extend", "Extend", "It ends this long from now, if that is later than it does.", endless(r.Until)),
 		with("update", "Update", "Its blueprint reads it again, for example its capacity.", ""),
 	}

@@ -166,22 +166,18 @@ type chart struct {
 // Size of the chart, in its own units.
 const chartWidth, chartHeight = 720, 120
 
-// shortestChart keeps the chart of a young server from being a wall.
-const shortestChart = time.Hour
-
 // utilisation draws the samples of a day, or of as long as there are any.
 func utilisation(now time.Time, samples []Sample) chart {
-	span := shortestChart
+	span := time.Second
 	if len(samples) > 0 {
 		span = min(max(span, now.Sub(samples[0].At)), UsageSpan)
 	}
 	begin := now.Add(-span)
-	ch := chart{From: wire.Time{Time: begin}, Span: length(span), Empty: true}
+	ch := chart{From: wire.Time{Time: begin}, Span: length(span), Empty: len(samples) < 2}
 	most, waiting := 1, 0
 	for _, s := range samples {
 		ch.Max, ch.Now, waiting = max(ch.Max, s.Leased), s.Leased, s.Waiting
 		most = max(most, s.Leased, s.Waiting)
-		ch.Empty = ch.Empty && s.Leased == 0 && s.Waiting == 0
 	}
 	// draw makes steps: a number holds until the next sample.
 	draw := func(number func(Sample) int) (line string, first int) {

@@ -10,9 +10,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
+	"github.com/redis/go-redis/v9"
 
 	"drydock/embedded/redistest"
 )
@@ -26,7 +28,8 @@ var axe string
 // TestConsolePages looks at the pages, light and dark, at a desk and on a phone.
 func TestConsolePages(t *testing.T) {
 	t.Parallel()
-	dev, _ := startDev(t, nil, "127.0.0.1:0", t.TempDir())
+	dev, redisURL := startDev(t, nil, "127.0.0.1:0", t.TempDir())
+	sampleUsage(t, redisURL)
 	c := newClient(t, dev.url)
 	kept := c.ask(`, "owner": "ada", "data": {"job": "build 17"}`)
 	c.await(kept.ID, "active")
@@ -41,7 +44,7 @@ func TestConsolePages(t *testing.T) {
 	}
 	c.declare("phones", map[string]any{"kind": "pool", "type": "phone", "authorize": "request", "config": map[string]any{"hosts": []any{map[string]any{"name": "p1"}}}})
 	must[lease](c, http.MethodPost, "/v1/leases", `{"type": "phone", "owner": "ada"}`, http.StatusAccepted)
-	b := browser(t, "status of 404", ofAsynqmon)
+	b := browser(t, ofAsynqmon)
 	var resource string
 	drive(b, t, "find a resource", chromedp.Navigate(dev.url+"/console/resources"),
 		chromedp.AttributeValue("#list tbody a", "href", &resource, nil))
@@ -51,10 +54,30 @@ func TestConsolePages(t *testing.T) {
 		"resources": "/console/resources", "resource": resource, "blueprints": "/console/blueprints", "authorizations": "/console/authorizations",
 	}
 	for name, path := range pages {
-		look(b, t, dev.url+path, name, see(".live.on"))
+		show(b, t, dev.url+path, name, see(".live.on"))
 	}
-	look(b, t, dev.url+"/console/tasks", "tasks", seeInFrame("updates"))
-	look(b, t, dev.url+"/console/leases/nosuch", "error-404", see("#problem"))
+	show(b, t, dev.url+"/console/tasks", "tasks", seeInFrame("updates"))
+}
+
+// sampleUsage gives the overview's chart two hours to show, as the janitor would have noted them.
+func sampleUsage(t *testing.T, redisURL string) {
+	t.Helper()
+	opts, err := redis.ParseURL(redisURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rdb := redis.NewClient(opts)
+	defer rdb.Close()
+	pipe := rdb.Pipeline()
+	pipe.Del(t.Context(), "drydock:{default}:usage") // what was noted at the start, which is newer
+	for i := range 120 {
+		pipe.XAdd(t.Context(), &redis.XAddArgs{Stream: "drydock:{default}:usage", Values: map[string]any{
+			"ms": time.Now().Add(time.Duration(i-120) * time.Minute).UnixMilli(), "u": (i / 12 * 7) % 5, "w": (i / 20 * 5) % 3,
+		}})
+	}
+	if _, err := pipe.Exec(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestConsolePagesOfTheDoor looks at the pages of those who are not let in, and at what there is to see without a Redis.
@@ -65,22 +88,34 @@ func TestConsolePagesOfTheDoor(t *testing.T) {
 	server := redistest.Start(t)
 	api := startAPI(t, server.URL(), "--token-file", file)
 	b := browser(t, "status of 403", "status of 404", "status of 503")
-	look(b, t, api.url+"/console/login", "login", see("input[name=token]"))
+	show(b, t, api.url+"/console/login", "login", see("input[name=token]"))
 	drive(b, t, "sign in", chromedp.Navigate(api.url+"/console/login"), fill("input[name=token]", token))
 	leave(b, t, ".login button")
-	look(b, t, api.url+"/?namespace=elsewhere", "error-403", see("#problem"))
+	show(b, t, api.url+"/?namespace=elsewhere", "error-404", see("#problem"))
+	// The page has no form for what a viewer may not do.
+	drive(b, t, "decide without being an operator", chromedp.Navigate(api.url+"/console/authorizations"), see(".live.on"), chromedp.Evaluate(`
+		document.body.insertAdjacentHTML("beforeend", '<form method="post" action="/console/authorizations"><input name="status" value="approved"><button id="forced">x</button></form>')`, nil))
+	leave(b, t, "#forced")
+	drive(b, t, "read why not", see("#problem"))
+	look(b, t, "error-403")
 	server.Stop()
-	look(b, t, api.url+"/", "error-503", see("#problem"))
+	show(b, t, api.url+"/", "error-503", see("#problem"))
 }
 
-// look opens a page in both color schemes, where axe-core must find nothing serious, and on a phone, where it must not be wider than the
-// screen. It keeps the pictures if that is asked for.
-func look(b context.Context, t *testing.T, url, name string, ready chromedp.Action) {
+// show opens a page and looks at it.
+func show(b context.Context, t *testing.T, url, name string, ready chromedp.Action) {
+	t.Helper()
+	// What only the part behind the # tells apart would not be loaded anew.
+	drive(b, t, "open "+name, chromedp.Navigate("about:blank"), chromedp.Navigate(url), ready)
+	look(b, t, name)
+}
+
+// look looks at the page that is open in both color schemes, where axe-core must find nothing serious, and on a phone, where it must not
+// be wider than the screen. It keeps the pictures if that is asked for.
+func look(b context.Context, t *testing.T, name string) {
 	t.Helper()
 	for _, scheme := range []string{"light", "dark"} {
-		drive(b, t, "look at "+name,
-			emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}),
-			chromedp.Navigate("about:blank"), chromedp.Navigate(url), ready)
+		drive(b, t, "make "+name+" "+scheme, emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}}))
 		judge(b, t, name+"-"+scheme)
 		picture(b, t, name+"-"+scheme)
 		var wide []string

@@ -115,6 +115,9 @@
   }
   document.addEventListener("change", count);
 
+  // On a phone the tab of this page may be beyond the edge.
+  document.querySelector(".bar [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+
   // Tabs. Without this script all panels are shown one below the other.
   const tabs = $$("[role=tab]");
   function choose(tab) {
