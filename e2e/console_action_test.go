@@ -27,7 +27,7 @@ func newDesk(t *testing.T) *desk {
 	t.Helper()
 	server := redistest.Start(t)
 	api := startAPI(t, server.URL())
-	return &desk{t: t, client: newClient(t, api.url), url: api.url, worker: startWorker(t, server.URL(), "--destroy-grace", "1ms"), b: browser(t)}
+	return &desk{t: t, client: newClient(t, api.url), url: api.url, worker: startWorker(t, server.URL(), "--reclaim-grace", "1ms"), b: browser(t)}
 }
 
 // open shows a page and marks it, so that a reload is noticed.
