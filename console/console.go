@@ -27,6 +27,8 @@ type Config struct {
 	AsynqmonRoot string
 	// Auth tells whose token it is; nil = nobody is asked, and there is no login.
 	Auth auth.Authenticator
+	// Redirect signs people in at an issuer whose JWTs Auth takes; nil = they show a token themselves.
+	Redirect Redirect
 	// Status tells the overview how the whole is; nil = it does not say.
 	Status func(ctx context.Context, namespace string) (Status, error)
 	// Log takes what went wrong; default [slog.Default].
@@ -90,13 +92,17 @@ func New(cfg Config) *Console {
 	}
 	c := &Console{cfg: cfg, mux: http.NewServeMux(), pages: map[string]*template.Template{}, sameOrigin: http.NewCrossOriginProtection()}
 	layout := template.Must(template.New("layout.html").Funcs(functions).ParseFS(templates, "templates/layout.html", "templates/parts.html"))
-	for _, name := range []string{"overview", "leases", "resources", "blueprints", "authorizations", "object", "tasks", "login", "error"} {
+	for _, name := range []string{"overview", "leases", "resources", "blueprints", "authorizations", "object", "tasks", "login", "welcome", "error"} {
 		c.pages[name] = template.Must(template.Must(layout.Clone()).ParseFS(templates, "templates/"+name+".html"))
 	}
 	files, _ := fs.Sub(static, "static") // the folder is embedded above
 	c.mux.Handle("GET /console/static/", http.StripPrefix("/console/static/", http.FileServerFS(files)))
 	c.mux.HandleFunc("GET /console/login", c.loginForm)
 	c.mux.HandleFunc("POST /console/login", c.login)
+	if cfg.Auth != nil && cfg.Redirect != nil {
+		c.mux.HandleFunc("GET /console/login/start", c.signInElsewhere)
+		c.mux.HandleFunc("GET "+CallbackPath, c.comeBack)
+	}
 	c.mux.HandleFunc("POST /console/logout", c.logout)
 	c.mux.HandleFunc("GET /console/events", c.events)
 	c.page("GET /{$}", c.overview)

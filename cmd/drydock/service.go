@@ -234,7 +234,7 @@ func (s *service) startAPI(ctx context.Context, ln net.Listener, door *access, e
 	door.configure(&cfg, &s.opts.access)
 	server := api.New(cfg)
 	web := server.HTTPServer()
-	web.Handler = console.New(console.Config{API: server, AsynqmonRoot: asynqmonRoot, Auth: door.auth, Status: s.status, Log: s.log})
+	web.Handler = console.New(console.Config{API: server, AsynqmonRoot: asynqmonRoot, Auth: door.auth, Redirect: door.login, Status: s.status, Log: s.log})
 	web.TLSConfig = door.tls
 	waitDoor, waitWeb := door.start(ctx, s.log), serve(ctx, web, ln, errs, func() { s.drain(server, ln) })
 	return func() {
