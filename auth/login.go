@@ -55,12 +55,19 @@ func (l *Login) Host() string {
 }
 
 func (l *Login) oauth() (*oauth2.Config, error) {
-	endpoint := l.issuer.endpoint.Load()
-	if endpoint == nil {
+	found := l.issuer.endpoint.Load()
+	if found == nil {
 		return nil, errNotFoundYet
 	}
+	endpoint := *found
+	if endpoint.AuthURL == "" || endpoint.TokenURL == "" {
+		return nil, model.Errorf(model.ErrorUnavailable, "nobody can sign in at the issuer: it names no authorization_endpoint or no token_endpoint")
+	}
+	if l.cfg.Secret == "" {
+		endpoint.AuthStyle = oauth2.AuthStyleInParams // so that the issuer is not shown an empty password first
+	}
 	return &oauth2.Config{
-		ClientID: l.issuer.cfg.Audience, ClientSecret: l.cfg.Secret, Endpoint: *endpoint, RedirectURL: l.cfg.RedirectURL,
+		ClientID: l.issuer.cfg.Audience, ClientSecret: l.cfg.Secret, Endpoint: endpoint, RedirectURL: l.cfg.RedirectURL,
 		Scopes: []string{oidc.ScopeOpenID, "profile", "email"},
 	}, nil
 }
