@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
@@ -44,18 +45,18 @@ func (c *Console) signInElsewhere(w http.ResponseWriter, r *http.Request) {
 	// A text of crypto/rand has 26 characters; a verifier needs 43.
 	a := attempt{State: rand.Text() + rand.Text(), Verifier: rand.Text() + rand.Text(), Next: localPath(r.FormValue("next"))}
 	to, err := c.cfg.Redirect.Begin(a.State, a.Verifier)
-	if err != nil {
+	text, encodeErr := json.Marshal(a)
+	if err := cmp.Or(err, encodeErr); err != nil {
 		c.loginFailed(w, r, a.Next, err)
 		return
 	}
-	text, _ := json.Marshal(a) // three texts always encode
 	http.SetCookie(w, c.attempt(r, base64.RawURLEncoding.EncodeToString(text), int(attemptTime.Seconds())))
 	http.Redirect(w, r, to, http.StatusSeeOther)
 }
 
 // attempt makes the cookie of a sign-in. It must come along when another site leads here, so it is Lax where the session is Strict.
 func (c *Console) attempt(r *http.Request, value string, maxAge int) *http.Cookie {
-	cookie := c.cookie(r, value, maxAge)
+	cookie := c.cookie(r, value, maxAge) //nolint:gosec // as there
 	cookie.Name, cookie.Path, cookie.SameSite = attemptCookie, attemptPath, http.SameSiteLaxMode
 	return cookie
 }

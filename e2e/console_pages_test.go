@@ -19,7 +19,7 @@ import (
 	"drydock/embedded/redistest"
 )
 
-// screenshots is where the pictures of docs go when they are to be made anew: go test ./e2e -run ConsolePages -screenshots ../docs/screenshots.
+// screenshots is where the pictures of docs go when they are to be made anew: go test ./e2e -run Console -screenshots ../docs/screenshots.
 var screenshots = flag.String("screenshots", "", "write the console's screenshots into this `FOLDER`")
 
 //go:embed testdata/axe/axe.min.js
@@ -55,6 +55,10 @@ func TestConsolePages(t *testing.T) {
 	}
 	for name, path := range pages {
 		show(b, t, dev.url+path, name, see(".live.on"))
+	}
+	for name, button := range map[string]string{"lease": "#do-release", "authorizations": "#decline-phones-ada"} {
+		drive(b, t, "open a dialog", chromedp.Navigate(dev.url+pages[name]), press(button+":enabled"), see("dialog[open]"))
+		look(b, t, name+"-dialog")
 	}
 	show(b, t, dev.url+"/console/tasks", "tasks", seeInFrame("updates"))
 }
