@@ -121,6 +121,14 @@ func seeInFrame(text string) chromedp.Action {
 	})`, nil)
 }
 
+// seeFocus waits until the element with an id has the focus, which changes nothing that [see] could observe.
+func seeFocus(id string) chromedp.Action {
+	return evaluate(`new Promise((done) => {
+		const look = () => document.activeElement?.id === `+strconv.Quote(id)+` ? done(true) : setTimeout(look, 20);
+		look();
+	})`, nil)
+}
+
 // textOf waits for what a selector names and returns its text.
 func textOf(selector string, text *string) chromedp.Action {
 	return chromedp.Tasks{see(selector), chromedp.Evaluate(`document.querySelector(`+strconv.Quote(selector)+`).textContent`, text)}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 
 	"drydock/embedded/redistest"
 )
@@ -187,4 +188,22 @@ func TestConsoleOldestCommand(t *testing.T) {
 	drive(d.b, t, "see that the pause waits", see(`#oldest a[href^="/console/resources/`+deref(l.Resource)+`"]`))
 	d.worker.signal(syscall.SIGCONT)
 	drive(d.b, t, "see that none waits any more", see("#overview:not(:has(#oldest a))"))
+}
+
+// TestConsoleKeyboard releases a lease without a mouse: what has been dismissed gives the focus back.
+func TestConsoleKeyboard(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.pool(1, 0)
+	l := d.await(d.ask(`, "owner": "ada"`).ID, "active")
+	d.open("/console/leases/"+l.ID, "#do-release:enabled")
+	drive(d.b, t, "change one's mind", chromedp.Focus("#do-release", chromedp.ByQuery), chromedp.KeyEvent(kb.Enter), see("#dialog-release"),
+		chromedp.KeyEvent(kb.Escape), see("body:not(:has(dialog[open]))"), seeFocus("do-release"))
+	drive(d.b, t, "go to the log", chromedp.Focus("#tab-Properties", chromedp.ByQuery), chromedp.KeyEvent(kb.ArrowLeft), chromedp.KeyEvent(kb.ArrowLeft), see("#panel-Log"))
+	drive(d.b, t, "release it", chromedp.Focus("#do-release", chromedp.ByQuery), chromedp.KeyEvent(kb.Enter), see("#dialog-release"),
+		chromedp.Focus("#dialog-release input[name=reason]", chromedp.ByQuery), chromedp.KeyEvent("no mouse"), chromedp.KeyEvent(kb.Enter), see("#state .s-destroyed"))
+	if got := d.history(l.ID); len(got) != 1 || deref(got[0].Reason) != "no mouse" {
+		t.Errorf("the lease was sent %+v", got)
+	}
+	d.kept()
 }
