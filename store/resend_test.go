@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"reflect"
 	"slices"
@@ -79,7 +80,13 @@ func (r *resender) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		before := r.e.dump()
 		err := next(ctx, cmd)
 		second, _ := cmd.(*redis.Cmd)
-		if diff := cmp.Diff(before, r.e.dump()); diff != "" {
+		after := r.e.dump()
+		// What a deletion remembers is forgotten after a minute, which a busy machine may take for this test.
+		maps.DeleteFunc(before.Values, func(key, _ string) bool {
+			_, there := after.Values[key]
+			return strings.HasPrefix(key, "done:") && !there
+		})
+		if diff := cmp.Diff(before, after); diff != "" {
 			r.e.Errorf("%s sent again changed (-before +after):\n%s", name, diff)
 		}
 		r.compare(name, before, first.Val(), second.Val())
