@@ -2,13 +2,15 @@
 // pause, run and delete them. None of that can lose a command: tasks only wake workers, and the sweeper makes new ones.
 //
 // Asynqmon has no authentication of its own: whoever reaches the handler may use it, so package api asks before it passes a request on.
-// Its page links to web fonts on another site, so a strict content security policy leaves it readable but plain.
+// Its page links to web fonts on another site, which this package leaves out: opening a dashboard tells nobody else, and works offline.
 package asynqmon
 
 import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/hibiken/asynq"
@@ -16,7 +18,11 @@ import (
 )
 
 // UI is the dashboard.
-type UI struct{ handler *asynqmon.HTTPHandler }
+type UI struct {
+	handler *asynqmon.HTTPHandler
+	// whole are the beginnings of the paths of what is passed on as it is.
+	whole []string
+}
 
 // Handler returns the dashboard for the queues in the Redis of opt, to be mounted on rootPath and everything below it, without
 // anything stripped from the path. With readOnly it refuses whatever changes something. It panics when rootPath is not absolute or opt
@@ -24,7 +30,7 @@ type UI struct{ handler *asynqmon.HTTPHandler }
 //
 // It opens connections of its own when they are first needed; [UI.Close] closes them.
 func Handler(opt asynq.RedisConnOpt, rootPath string, readOnly bool) *UI {
-	return &UI{asynqmon.New(asynqmon.Options{
+	return &UI{whole: []string{rootPath + "/api/", rootPath + "/static/"}, handler: asynqmon.New(asynqmon.Options{
 		RootPath:         rootPath,
 		RedisConnOpt:     opt,
 		PayloadFormatter: asynqmon.PayloadFormatterFunc(formatPayload),
@@ -33,7 +39,30 @@ func Handler(opt asynq.RedisConnOpt, rootPath string, readOnly bool) *UI {
 }
 
 // ServeHTTP serves the page, its assets and the calls that the page makes.
-func (u *UI) ServeHTTP(w http.ResponseWriter, r *http.Request) { u.handler.ServeHTTP(w, r) }
+func (u *UI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if slices.ContainsFunc(u.whole, func(begin string) bool { return strings.HasPrefix(r.URL.Path, begin) }) {
+		u.handler.ServeHTTP(w, r)
+		return
+	}
+	page := &page{ResponseWriter: w}
+	u.handler.ServeHTTP(page, r)
+	_, _ = w.Write(fonts.ReplaceAll(page.body, nil)) // a browser that went away needs no answer
+}
+
+// fonts are the links to the fonts of another site.
+var fonts = regexp.MustCompile(`<link rel="stylesheet" href="https://[^"]*"/>`)
+
+// page keeps what is written of a page, which is small, until it is whole.
+type page struct {
+	http.ResponseWriter
+
+	body []byte
+}
+
+func (p *page) Write(b []byte) (int, error) {
+	p.body = append(p.body, b...)
+	return len(b), nil
+}
 
 // Close closes the dashboard's connections.
 func (u *UI) Close() error { return u.handler.Close() }

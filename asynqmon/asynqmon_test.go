@@ -64,6 +64,9 @@ func TestPageIsRootedWhereItIsMounted(t *testing.T) {
 		if status != http.StatusOK || !strings.Contains(body, `"`+root) && !strings.Contains(body, root+"/static") {
 			t.Errorf("GET %s = %d %.300s", path, status, body)
 		}
+		if strings.Contains(body, "https://") {
+			t.Errorf("GET %s loads something from elsewhere: %s", path, body)
+		}
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
+	"golang.org/x/oauth2"
 	"golang.org/x/time/rate"
 
 	"drydock/model"
@@ -47,6 +48,10 @@ type Issuer struct {
 	cfg IssuerConfig
 	// verifier is nil until [Issuer.Discover] has found the issuer.
 	verifier atomic.Pointer[oidc.IDTokenVerifier]
+	// endpoint is where people sign in; nil until then, too.
+	endpoint atomic.Pointer[oauth2.Endpoint]
+	// direct is the client without the limit on fetching keys.
+	direct *http.Client
 }
 
 // NewIssuer checks the configuration. It speaks to nobody: [Issuer.Discover] does. Errors are [model.ErrorInvalid] and name the field.
@@ -81,10 +86,11 @@ func NewIssuer(cfg IssuerConfig) (*Issuer, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
+	direct := cfg.Client
 	client := *cfg.Client
 	client.Transport = &issuerTransport{next: client.Transport, limit: rate.NewLimiter(fetchesPerSecond, fetchesAtOnce)}
 	cfg.Client = &client
-	return &Issuer{cfg: cfg}, nil
+	return &Issuer{cfg: cfg, direct: direct}, nil
 }
 
 func isLoopback(host string) bool {
@@ -105,6 +111,9 @@ var (
 	// errFetchedJustNow says that the keys are fresh enough.
 	errFetchedJustNow = errors.New("the keys of the issuer were fetched a moment ago")
 )
+
+// errNotFoundYet says that there are no keys to judge a JWT by.
+var errNotFoundYet = &model.Error{Kind: model.ErrorUnavailable, Message: "the issuer of tokens has not been reached yet", Cause: errIssuer}
 
 // issuerTransport bounds how often the issuer is asked, and marks its failures.
 type issuerTransport struct {
@@ -170,6 +179,8 @@ func (i *Issuer) discover(ctx context.Context) error {
 	i.verifier.Store(oidc.NewVerifier(i.cfg.URL, keySet{oidc.NewRemoteKeySet(ctx, found.Keys)}, &oidc.Config{
 		ClientID: i.cfg.Audience, SupportedSigningAlgs: found.Algorithms, Now: i.cfg.Now,
 	}))
+	endpoint := provider.Endpoint()
+	i.endpoint.Store(&endpoint)
 	return nil
 }
 
@@ -201,7 +212,7 @@ func (i *Issuer) Authenticate(ctx context.Context, credential string) (*Identity
 	}
 	verifier := i.verifier.Load()
 	if verifier == nil {
-		return nil, &model.Error{Kind: model.ErrorUnavailable, Message: "the issuer of tokens has not been reached yet", Cause: errIssuer}
+		return nil, errNotFoundYet
 	}
 	var failure error
 	token, err := verifier.Verify(context.WithValue(ctx, failureKey{}, &failure), credential)

@@ -63,8 +63,16 @@ func whyNot(v *visit, kind, status, owner string) string {
 	}
 }
 
+// endless says why what never ends cannot be extended.
+func endless(until wire.Time) string {
+	if until.IsZero() {
+		return "It has no end that could be moved."
+	}
+	return ""
+}
+
 func leaseActions(v *visit, l *wire.Lease) []action {
-	why := whyNot(v, "lease", l.Status, string(l.Owner))
+	why := cmp.Or(whyNot(v, "lease", l.Status, string(l.Owner)), endless(l.Until))
 	return []action{
 		releaseOf(v, "lease", l.Status, l.Releasing, string(l.Owner)),
 		{Name: "extend", Label: "Extend", Allowed: why == "", Why: why, TTL: true, Effect: "The lease ends this long from now, if that is later than it does."},
@@ -90,8 +98,8 @@ func resourceActions(v *visit, r *wire.Resource) []action {
 		releaseOf(v, "resource", r.Status, r.Releasing, ""),
 		with("pause", "Pause", "It takes no new leases. Those that it has live on.", paused),
 		with("unpause", "Unpause", "It takes leases again.", notPaused),
-		with("reclaim", "Reclaim", "If nobody uses it when the command is consumed, it is released. Otherwise the command is refused.", used),
-		with("extend", "Extend", "It ends this long from now, if that is later than it does.", ""),
+		with("reclaim", "Reclaim", "If nobody uses it when the command is consumed, and nobody has lately, it is released. Otherwise the command is refused.", used),
+		with("extend", "Extend", "It ends this long from now, if that is later than it does.", endless(r.Until)),
 		with("update", "Update", "Its blueprint reads it again, for example its capacity.", ""),
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -26,6 +27,8 @@ type Config struct {
 	AsynqmonRoot string
 	// Auth tells whose token it is; nil = nobody is asked, and there is no login.
 	Auth auth.Authenticator
+	// Redirect signs people in at an issuer whose JWTs Auth takes; nil = they show a token themselves.
+	Redirect Redirect
 	// Status tells the overview how the whole is; nil = it does not say.
 	Status func(ctx context.Context, namespace string) (Status, error)
 	// Log takes what went wrong; default [slog.Default].
@@ -40,7 +43,21 @@ type Status struct {
 	Workers int
 	// Overdue is how long the first object that is owed an update has been due.
 	Overdue time.Duration
+	// Oldest is the command that has waited longest to be consumed; nil = none waits.
+	Oldest *model.Command
+	// Usage is how much was in use over the last day, oldest first; the last sample is of now.
+	Usage []Sample
 }
+
+// Sample is how much was in use at one moment.
+type Sample struct {
+	At time.Time
+	// Leased counts the leases that had a place, Waiting those that waited for one.
+	Leased, Waiting int
+}
+
+// UsageSpan is how far back the chart of the overview goes.
+const UsageSpan = 24 * time.Hour
 
 //go:embed templates/*.html
 var templates embed.FS
@@ -75,13 +92,17 @@ func New(cfg Config) *Console {
 	}
 	c := &Console{cfg: cfg, mux: http.NewServeMux(), pages: map[string]*template.Template{}, sameOrigin: http.NewCrossOriginProtection()}
 	layout := template.Must(template.New("layout.html").Funcs(functions).ParseFS(templates, "templates/layout.html", "templates/parts.html"))
-	for _, name := range []string{"overview", "leases", "resources", "blueprints", "authorizations", "object", "tasks", "login", "error"} {
+	for _, name := range []string{"overview", "leases", "resources", "blueprints", "authorizations", "object", "tasks", "login", "welcome", "error"} {
 		c.pages[name] = template.Must(template.Must(layout.Clone()).ParseFS(templates, "templates/"+name+".html"))
 	}
 	files, _ := fs.Sub(static, "static") // the folder is embedded above
 	c.mux.Handle("GET /console/static/", http.StripPrefix("/console/static/", http.FileServerFS(files)))
 	c.mux.HandleFunc("GET /console/login", c.loginForm)
 	c.mux.HandleFunc("POST /console/login", c.login)
+	if cfg.Auth != nil && cfg.Redirect != nil {
+		c.mux.HandleFunc("GET /console/login/start", c.signInElsewhere)
+		c.mux.HandleFunc("GET "+CallbackPath, c.comeBack)
+	}
 	c.mux.HandleFunc("POST /console/logout", c.logout)
 	c.mux.HandleFunc("GET /console/events", c.events)
 	c.page("GET /{$}", c.overview)
@@ -111,6 +132,12 @@ func (c *Console) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case path == "/" && (r.Method == http.MethodGet || r.Method == http.MethodHead), path == "/console", strings.HasPrefix(path, "/console/"):
 	case path == c.cfg.AsynqmonRoot, strings.HasPrefix(path, c.cfg.AsynqmonRoot+"/"):
+		// Whoever goes there with a browser gets it below the same header. Frames, scripts and programs get it as it is.
+		if r.Method == http.MethodGet && r.Header.Get("Sec-Fetch-Dest") == "document" {
+			inside := url.Values{"path": {strings.TrimPrefix(r.URL.RequestURI(), c.cfg.AsynqmonRoot)}}
+			http.Redirect(w, r, "/console/tasks?"+inside.Encode(), http.StatusSeeOther)
+			return
+		}
 		c.cfg.API.ServeHTTP(w, c.withSession(r))
 		return
 	default:

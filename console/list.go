@@ -209,8 +209,13 @@ func (c *Console) authorizations(w http.ResponseWriter, r *http.Request, v *visi
 	return c.show(w, r, v, "authorizations", &view{Title: "Authorizations", Tab: "authorizations", Data: l})
 }
 
+// tasks shows Asynqmon in a frame, at the path inside it that the URL names.
 func (c *Console) tasks(w http.ResponseWriter, r *http.Request, v *visit) error {
-	return c.show(w, r, v, "tasks", &view{Title: "Tasks", Tab: "tasks", Data: c.cfg.AsynqmonRoot + "/"})
+	inside := "/"
+	if u, err := url.Parse(r.FormValue("path")); err == nil && strings.HasPrefix(u.Path, "/") {
+		inside = (&url.URL{Path: "/", RawQuery: u.RawQuery}).JoinPath(u.Path).String() // without a way out by ".."
+	}
+	return c.show(w, r, v, "tasks", &view{Title: "Tasks", Tab: "tasks", Data: c.cfg.AsynqmonRoot + inside})
 }
 
 func words[S ~string](states []S) (out []string) {

@@ -21,7 +21,6 @@ type overview struct {
 	Chart     chart
 	Status    *Status
 	StatusWhy string
-	Oldest    *wire.Command
 	// Partial says that there is more than was looked at.
 	Partial bool
 	Looked  int
@@ -61,37 +60,29 @@ func (c *Console) overview(w http.ResponseWriter, r *http.Request, v *visit) err
 		}
 		resources, o.Partial = append(resources, page.Items...), o.Partial || page.Next != ""
 	}
-	leases := map[string]wire.Lease{}
-	var lists [2][]wire.Lease
-	for i, state := range []model.LeaseState{"", model.LeaseActive} {
-		page, err := v.api.ListLeases(ctx, client.LeaseFilter{Status: state, PageOptions: newest})
-		if err != nil {
-			return err
-		}
-		lists[i], o.Partial = page.Items, o.Partial || page.Next != ""
-		for _, l := range page.Items {
-			leases[l.ID] = l
-		}
+	leases, err := v.api.ListLeases(ctx, client.LeaseFilter{PageOptions: newest})
+	if err != nil {
+		return err
 	}
 	pending, err := v.api.ListLeases(ctx, client.LeaseFilter{Status: model.LeasePending, PageOptions: newest})
 	if err != nil {
 		return err
 	}
+	o.Partial = o.Partial || leases.Next != "" || pending.Next != ""
 	o.Pools = pools(bps.Items, resources, pending.Items)
 	o.Waiters = pending.Items
 	slices.SortFunc(o.Waiters, func(a, b wire.Lease) int { return a.CreatedAt.Compare(b.CreatedAt.Time) })
 	o.Waiters = o.Waiters[:min(len(o.Waiters), shownWaiters)]
-	if err := recent(ctx, v, o, lists[0]); err != nil {
+	if o.Releases, err = recent(ctx, v, leases.Items); err != nil {
 		return err
 	}
-	o.Chart = utilisation(v.now, leases)
 	if c.cfg.Status != nil {
 		status, err := c.cfg.Status(ctx, v.namespace)
 		if err != nil {
 			c.cfg.Log.WarnContext(ctx, "the console cannot say how the workers are", "error", err)
 			o.StatusWhy = "unknown: it could not be read"
 		} else {
-			o.Status = &status
+			o.Status, o.Chart = &status, utilisation(v.now, status.Usage)
 		}
 	}
 	return c.show(w, r, v, "overview", &view{Title: "Overview", Tab: "overview", Data: o})
@@ -135,100 +126,80 @@ func pools(bps []wire.Blueprint, resources []wire.Resource, pending []wire.Lease
 	return out
 }
 
-// recent finds the newest releases with their command, and the oldest command that waits. Both read one object each, of few.
-func recent(ctx context.Context, v *visit, o *overview, leases []wire.Lease) error {
-	var done, releasing []wire.Lease
-	for _, l := range leases {
-		switch {
-		case !l.ReleasedAt.IsZero():
-			done = append(done, l)
-		case l.Releasing:
-			releasing = append(releasing, l)
-		}
-	}
+// recent finds the newest releases with their command. It reads one object each, of few.
+func recent(ctx context.Context, v *visit, leases []wire.Lease) (out []released, err error) {
+	done := slices.DeleteFunc(leases, func(l wire.Lease) bool { return l.ReleasedAt.IsZero() })
 	slices.SortFunc(done, func(a, b wire.Lease) int { return b.ReleasedAt.Compare(a.ReleasedAt.Time) })
 	for _, l := range done[:min(len(done), shownReleases)] {
-		command, err := find(ctx, v, l.ID, func(c wire.Command) bool {
-			return c.Command == string(model.CommandRelease) && string(c.Outcome) == string(model.OutcomeApplied)
-		})
+		command, err := appliedRelease(ctx, v, l.ID)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		o.Releases = append(o.Releases, released{l, command})
+		out = append(out, released{l, command})
 	}
-	slices.SortFunc(releasing, func(a, b wire.Lease) int { return a.UpdatedAt.Compare(b.UpdatedAt.Time) })
-	for _, l := range releasing[:min(len(releasing), shownReleases)] {
-		command, err := find(ctx, v, l.ID, func(c wire.Command) bool { return c.ConsumedAt.IsZero() })
-		if err != nil {
-			return err
-		}
-		if command != nil && (o.Oldest == nil || command.SentAt.Before(o.Oldest.SentAt.Time)) {
-			o.Oldest = command
-		}
-	}
-	return nil
+	return out, nil
 }
 
-func find(ctx context.Context, v *visit, lease string, match func(wire.Command) bool) (*wire.Command, error) {
+// appliedRelease returns the command that released a lease; nil = none did, or it has been removed meanwhile.
+func appliedRelease(ctx context.Context, v *visit, lease string) (*wire.Command, error) {
 	page, err := v.api.ListCommands(ctx, model.KindLease, lease, client.PageOptions{Limit: historyShown})
-	if client.IsNotFound(err) {
-		return nil, nil // removed meanwhile
+	if err != nil && !client.IsNotFound(err) {
+		return nil, err
 	}
-	for i := range page.Items {
-		if match(page.Items[i]) {
-			return &page.Items[i], err
+	for i, c := range page.Items {
+		if c.Command == string(model.CommandRelease) && string(c.Outcome) == string(model.OutcomeApplied) {
+			return &page.Items[i], nil
 		}
 	}
-	return nil, err
+	return nil, nil
 }
 
-// chart is how many leases had a place on a resource, over the last hours.
+// chart is how many leases had a place on a resource, and how many waited for one, over time.
 type chart struct {
-	Line, Area string
-	Max, Now   int
-	Text       string
-	From       wire.Time
-	Empty      bool
+	Line, Area, Waiting string
+	Max, Now            int
+	Text, Span          string
+	From                wire.Time
+	Empty               bool
 }
 
 // Size of the chart, in its own units.
-const (
-	chartWidth, chartHeight = 720, 120
-	chartSteps              = 120
-	chartSpan               = 2 * time.Hour
-)
+const chartWidth, chartHeight = 720, 120
 
-// utilisation counts from the leases' own times, so nobody has to sample anything, and a restart leaves no hole.
-func utilisation(now time.Time, leases map[string]wire.Lease) chart {
-	var counts [chartSteps + 1]int
-	begin := now.Add(-chartSpan)
-	for _, l := range leases {
-		if l.AcquiredAt.IsZero() {
-			continue
-		}
-		end := now.Add(time.Second)
-		if !l.DestroyedAt.IsZero() {
-			end = l.DestroyedAt.Time
-		}
-		for i := range counts {
-			if at := begin.Add(chartSpan / chartSteps * time.Duration(i)); !at.Before(l.AcquiredAt.Time) && at.Before(end) {
-				counts[i]++
+// utilisation draws the samples of a day, or of as long as there are any.
+func utilisation(now time.Time, samples []Sample) chart {
+	span := time.Second
+	if len(samples) > 0 {
+		span = min(max(span, now.Sub(samples[0].At)), UsageSpan)
+	}
+	begin := now.Add(-span)
+	ch := chart{From: wire.Time{Time: begin}, Span: length(span), Empty: len(samples) < 2}
+	most, waiting := 1, 0
+	for _, s := range samples {
+		ch.Max, ch.Now, waiting = max(ch.Max, s.Leased), s.Leased, s.Waiting
+		most = max(most, s.Leased, s.Waiting)
+	}
+	// draw makes steps: a number holds until the next sample.
+	draw := func(number func(Sample) int) (line string, first int) {
+		var b strings.Builder
+		for i, s := range samples {
+			x := max(0, int(s.At.Sub(begin)*chartWidth/span))
+			y := chartHeight - number(s)*(chartHeight-10)/most
+			if i == 0 {
+				first = x
+				fmt.Fprintf(&b, "M%d %d", x, y)
+				continue
 			}
+			fmt.Fprintf(&b, "H%dV%d", x, y)
 		}
+		return b.String(), first
 	}
-	ch := chart{Max: slices.Max(counts[:]), Now: counts[chartSteps], From: wire.Time{Time: begin}}
-	ch.Empty = ch.Max == 0
-	var line strings.Builder
-	for i, n := range counts {
-		x, y := i*chartWidth/chartSteps, chartHeight-n*(chartHeight-10)/max(1, ch.Max)
-		if i == 0 {
-			fmt.Fprintf(&line, "M%d %d", x, y)
-			continue
-		}
-		fmt.Fprintf(&line, "H%dV%d", x, y)
+	var first int
+	ch.Waiting, _ = draw(func(s Sample) int { return s.Waiting })
+	ch.Line, first = draw(func(s Sample) int { return s.Leased })
+	if ch.Line != "" {
+		ch.Area = ch.Line + fmt.Sprintf("V%dH%dZ", chartHeight, first)
 	}
-	ch.Line = line.String()
-	ch.Area = ch.Line + fmt.Sprintf("V%dH0Z", chartHeight)
-	ch.Text = fmt.Sprintf("Leases in use over the last %s: now %d, at most %d.", length(chartSpan), ch.Now, ch.Max)
+	ch.Text = fmt.Sprintf("In use over the last %s: now %d, at most %d. Dashed: waiting, now %d.", ch.Span, ch.Now, ch.Max, waiting)
 	return ch
 }

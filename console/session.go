@@ -44,7 +44,24 @@ func (c *Console) loginForm(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "/", http.StatusSeeOther)
 		return
 	}
-	c.render(w, r, http.StatusOK, "login", &view{Title: "Sign in", Next: localPath(r.FormValue("next"))})
+	c.showLogin(w, r, http.StatusOK, localPath(r.FormValue("next")), "")
+}
+
+func (c *Console) showLogin(w http.ResponseWriter, r *http.Request, status int, next, problem string) {
+	out := &view{Title: "Sign in", Next: next, Problem: problem}
+	if c.cfg.Redirect != nil {
+		out.Data = c.cfg.Redirect.Host()
+	}
+	c.render(w, r, status, "login", out)
+}
+
+// loginFailed shows the login form again and says why.
+func (c *Console) loginFailed(w http.ResponseWriter, r *http.Request, next string, err error) {
+	status := http.StatusUnauthorized
+	if model.KindOf(err) != model.ErrorUnauthenticated {
+		status = http.StatusServiceUnavailable
+	}
+	c.showLogin(w, r, status, next, "That did not work: "+explain(err)+".")
 }
 
 func (c *Console) login(w http.ResponseWriter, r *http.Request) {
@@ -54,22 +71,24 @@ func (c *Console) login(w http.ResponseWriter, r *http.Request) {
 	}
 	next := localPath(r.PostFormValue("next"))
 	token, err := auth.ParseHeader([]string{"Bearer " + strings.TrimSpace(r.PostFormValue("token"))})
-	if err == nil && len(token) > maxCookie {
-		err = model.Errorf(model.ErrorUnauthenticated, "the token is longer than the %d bytes that fit into a browser's session", maxCookie)
-	}
 	if err == nil {
-		_, err = c.cfg.Auth.Authenticate(r.Context(), token)
+		err = c.admit(r, token)
 	}
 	if err != nil {
-		status := http.StatusUnauthorized
-		if model.KindOf(err) != model.ErrorUnauthenticated {
-			status = http.StatusServiceUnavailable
-		}
-		c.render(w, r, status, "login", &view{Title: "Sign in", Next: next, Problem: "That did not work: " + explain(err) + "."})
+		c.loginFailed(w, r, next, err)
 		return
 	}
 	http.SetCookie(w, c.cookie(r, token, 0))
 	http.Redirect(w, r, next, http.StatusSeeOther) //nolint:gosec // localPath let it through
+}
+
+// admit says whether a token can become a session.
+func (c *Console) admit(r *http.Request, token string) error {
+	if len(token) > maxCookie {
+		return model.Errorf(model.ErrorUnauthenticated, "the token is longer than the %d bytes that fit into a browser's session", maxCookie)
+	}
+	_, err := c.cfg.Auth.Authenticate(r.Context(), token)
+	return err
 }
 
 func (c *Console) logout(w http.ResponseWriter, r *http.Request) {

@@ -2,6 +2,7 @@ package console_test
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -57,6 +58,8 @@ func TestSessions(t *testing.T) {
 		"a next of another site":         {method: "POST", path: "/console/login", form: url.Values{"token": {"good"}, "next": {"//evil.example"}}, status: 303, location: "/"},
 		"another site sends":             {method: "POST", path: "/console/leases/x", header: []string{"Cookie", session, "Sec-Fetch-Site", "cross-site"}, status: 403},
 		"Asynqmon takes the session":     {method: "GET", path: "/asynqmon/", header: []string{"Cookie", session}, status: 418, saw: "/asynqmon/ Bearer good"},
+		"a frame gets it too":            {method: "GET", path: "/asynqmon/queues", header: []string{"Cookie", session, "Sec-Fetch-Dest", "iframe"}, status: 418, saw: "/asynqmon/queues Bearer good"},
+		"a browser gets it framed":       {method: "GET", path: "/asynqmon/queues?page=2", header: []string{"Sec-Fetch-Dest", "document"}, status: 303, location: "/console/tasks?path=%2Fqueues%3Fpage%3D2"},
 		"events take the session":        {method: "GET", path: "/console/events", header: []string{"Cookie", session}, status: 418, saw: "/v1/events Bearer good"},
 		"the API itself knows no cookie": {method: "GET", path: "/v1/leases", header: []string{"Cookie", session}, status: 418, saw: "/v1/leases "},
 	} {
@@ -82,4 +85,19 @@ func TestTheCookieIsKeptFromScriptsAndOtherSites(t *testing.T) {
 		}
 	}
 	t.Errorf("the cookies are %v, want one that is HttpOnly, SameSite=Strict and Secure", resp.Cookies())
+}
+
+func TestTheFrameOfAsynqmonShowsNothingElse(t *testing.T) {
+	t.Parallel()
+	for path, want := range map[string]string{
+		"": "/asynqmon/", "/": "/asynqmon/", "/queues/updates?status=completed": "/asynqmon/queues/updates?status=completed",
+		"/../v1/leases": "/asynqmon/v1/leases", "//evil.example/x": "/asynqmon/x", "https://evil.example/x": "/asynqmon/x", "%": "/asynqmon/", ".evil.example": "/asynqmon/",
+	} {
+		resp := answer(t, http.MethodGet, "/console/tasks?path="+url.QueryEscape(path), nil, "Cookie", "drydock_session=good")
+		body, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err != nil || !strings.Contains(string(body), `<iframe class="asynqmon" src="`+want+`"`) {
+			t.Errorf("path=%s = %d %s (%v), want a frame of %s", path, resp.StatusCode, body, err, want)
+		}
+	}
 }

@@ -96,10 +96,11 @@ func escape(s string) string { return url.QueryEscape(s) }
 
 // functions are what templates can call.
 var functions = template.FuncMap{
-	"ago":   ago,
-	"exact": func(t wire.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
-	"iso":   func(t wire.Time) string { return t.UTC().Format(time.RFC3339) },
-	"short": short,
+	"ago":      ago,
+	"exact":    func(t wire.Time) string { return t.UTC().Format("2006-01-02 15:04:05 UTC") },
+	"iso":      func(t wire.Time) string { return t.UTC().Format(time.RFC3339) },
+	"wiretime": func(t time.Time) wire.Time { return wire.Time{Time: t} },
+	"short":    short,
 	// An EventSource hears only the events that it names.
 	"eventTypes": func() string { return strings.Join(words(model.EventTypes()), " ") },
 	"length":     length,

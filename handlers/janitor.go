@@ -28,7 +28,7 @@ type JanitorConfig struct {
 const collectPause = 10 * time.Millisecond
 
 // Janitor deletes what is left of objects that were destroyed long ago: their records, commands, logs and notes. It never touches a
-// live object. Every worker process runs one; the store makes each batch one write, so they share the work.
+// live object. On its rounds it also notes how much is in use, for the console's chart. Every worker process runs one; the store makes each batch one write, so they share the work.
 type Janitor struct {
 	store *store.Store
 	cfg   JanitorConfig
@@ -70,6 +70,9 @@ func (j *Janitor) round(ctx context.Context) error {
 		return err
 	}
 	for _, ns := range known {
+		if err := j.store.SampleUsage(ctx, ns); err != nil {
+			return err
+		}
 		n, err := j.Collect(ctx, ns)
 		if n > 0 {
 			j.cfg.Logger.Info("collected what was destroyed long ago", "namespace", ns, "objects", n, "retention", j.cfg.Retention)

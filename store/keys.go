@@ -81,6 +81,7 @@ func shapesKey(ns, typ string) string       { return waitingKey(ns, typ) + ":sha
 func shapeKey(ns, typ, shape string) string { return waitingKey(ns, typ) + ":shape:" + shape }
 func wakeKey(ns string) string              { return prefix(ns) + "wake" }
 func collectableKey(ns string) string       { return prefix(ns) + "collectable" }
+func usageKey(ns string) string             { return prefix(ns) + "usage" }
 func blueprintsKey(ns string) string        { return prefix(ns) + "blueprints" }
 func blueprintsRevKey(ns string) string     { return prefix(ns) + "blueprints:rev" }
 func authorizationsKey(ns string) string    { return prefix(ns) + "authorizations" }

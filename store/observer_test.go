@@ -197,3 +197,54 @@ func TestSizes(t *testing.T) {
 		t.Errorf("overdue by %s, want years", got.Overdue)
 	}
 }
+
+func TestOldestCommand(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	want := func(what, id string) {
+		t.Helper()
+		got, err := e.OldestCommand(e.ctx, e.ns)
+		if err != nil || (got == nil) != (id == "") || got != nil && got.ID != id {
+			t.Errorf("%s: the oldest command is %+v, %v, want %q", what, got, err, id)
+		}
+	}
+	want("nothing is there", "")
+	e.resource("r1", spec{capacity: 2})
+	first, second := e.leaseIn("l1", model.LeaseActive), e.leaseIn("l2", model.LeaseActive)
+	e.createLease("l3", model.NewLease{Type: "host"}) // is owed an update, and was sent nothing
+	want("nothing was sent", "")
+	e.send(second, "c1", model.CommandExtend)
+	e.send(first, "c2", model.CommandRelease)
+	e.send(second, "c3", model.CommandRelease)
+	want("three wait", "c1")
+	claim := e.claim(second)
+	want("the first is being worked on", "c1")
+	e.applyLease(claim, LeaseStep{Step: Step{Consume: consumed(claim, model.OutcomeApplied)}})
+	want("one object is done", "c2")
+}
+
+func TestUsageIsSampledOnceAMinute(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	read := func(want ...UsageSample) {
+		t.Helper()
+		got, err := e.Usage(e.ctx, e.ns, start)
+		if diff := cmp.Diff(append([]UsageSample{}, want...), got); err != nil || diff != "" {
+			t.Errorf("%v, samples (-want +got):\n%s", err, diff)
+		}
+	}
+	read()
+	e.resource("r1", spec{capacity: 2})
+	e.leaseIn("l1", model.LeaseActive)
+	e.must(e.SampleUsage(e.ctx, e.ns))
+	first := UsageSample{At: start, Leased: 1}
+	read(first)
+	e.createLease("l2", model.NewLease{Type: "host"})
+	e.clock.advance(30 * time.Second)
+	e.must(e.SampleUsage(e.ctx, e.ns)) // another worker, half a minute later
+	read(first)
+	e.clock.advance(30 * time.Second)
+	e.must(e.SampleUsage(e.ctx, e.ns))
+	read(first, UsageSample{At: start.Add(time.Minute), Leased: 1, Waiting: 1})
+	e.wantVerified()
+}

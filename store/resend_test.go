@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"reflect"
 	"slices"
@@ -28,7 +29,7 @@ var scripts = map[string]*redis.Script{
 	"admit": admitScript, "apply_blueprint": applyBlueprintScript, "tell_resources": tellResourcesScript, "authorize": authorizeScript,
 	"put_subscription": putSubscriptionScript, "delete_subscription": deleteSubscriptionScript, "claim_subscription": claimSubscriptionScript,
 	"step_subscription": stepSubscriptionScript, "retry_dead_letters": retryDeadLettersScript,
-	"set_data": setDataScript, "collect": collectScript, "plan": planScript, "rewake": rewakeScript,
+	"set_data": setDataScript, "collect": collectScript, "sample_usage": sampleUsageScript, "plan": planScript, "rewake": rewakeScript,
 }
 
 // resender sends every script twice, as go-redis does when a reply is lost, and hands on the second reply. The second run must
@@ -79,7 +80,13 @@ func (r *resender) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		before := r.e.dump()
 		err := next(ctx, cmd)
 		second, _ := cmd.(*redis.Cmd)
-		if diff := cmp.Diff(before, r.e.dump()); diff != "" {
+		after := r.e.dump()
+		// What a deletion remembers is forgotten after a minute, which a busy machine may take for this test.
+		maps.DeleteFunc(before.Values, func(key, _ string) bool {
+			_, there := after.Values[key]
+			return strings.HasPrefix(key, "done:") && !there
+		})
+		if diff := cmp.Diff(before, after); diff != "" {
 			r.e.Errorf("%s sent again changed (-before +after):\n%s", name, diff)
 		}
 		r.compare(name, before, first.Val(), second.Val())
@@ -201,6 +208,7 @@ func TestResentScripts(t *testing.T) {
 	}
 	e.must(errOf(e.SaveAnswer(e.ctx, e.ns, "k", model.Answer{Status: 202})))
 	e.must(e.rdb.ZRem(e.ctx, wakeKey(e.ns), e.leaseRef("l0").Member()).Err())
+	e.must(e.SampleUsage(e.ctx, e.ns))
 	e.must(errOf(e.Rewake(e.ctx, e.leaseRef("l0"))))
 	_, _, err := e.Plan(e.ctx, e.ns, model.Idempotency{Key: "batch", Fingerprint: "f"}, []byte("{}"))
 	e.must(err)

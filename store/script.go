@@ -53,6 +53,8 @@ var (
 	authorizeSource string
 	//go:embed lua/collect.lua
 	collectSource string
+	//go:embed lua/sample_usage.lua
+	sampleUsageSource string
 	//go:embed lua/set_data.lua
 	setDataSource string
 	//go:embed lua/save_answer.lua
@@ -103,6 +105,7 @@ var (
 	stepSubscriptionScript   = script(stepSubscriptionSource)
 	retryDeadLettersScript   = script(retryDeadLettersSource)
 	collectScript            = script(collectSource)
+	sampleUsageScript        = script(sampleUsageSource)
 	setDataScript            = script(setDataSource)
 )
 

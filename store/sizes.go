@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -89,4 +90,45 @@ func cards[K ~string](ctx context.Context, pipe redis.Pipeliner, names []K, key 
 			into[name] = sizes[i].Val()
 		}
 	}
+}
+
+// maxOldest bounds the objects whose queues OldestCommand looks at.
+const maxOldest = 1000
+
+// OldestCommand returns the command of a namespace that has waited longest, nil = none waits. It looks at the queues of the 1000 objects
+// that are owed an update first: whatever has a command waiting is in the wake index, and not late in it.
+func (s *Store) OldestCommand(ctx context.Context, ns string) (*model.Command, error) {
+	members, err := s.rdb.ZRange(ctx, wakeKey(ns), 0, maxOldest-1).Result()
+	if err != nil {
+		return nil, translate("read wake index", err)
+	}
+	heads := map[model.Ref]*redis.StringCmd{}
+	pipe := s.rdb.Pipeline()
+	for _, member := range members {
+		if ref, err := model.ParseMember(ns, member); err == nil && slices.Contains(model.Kinds(), ref.Kind) {
+			heads[ref] = pipe.LIndex(ctx, commandsKey(ref), 0)
+		}
+	}
+	if len(heads) == 0 {
+		return nil, nil //nolint:nilnil // none waits
+	}
+	// A queue that is empty answers with an error of its own, which is none.
+	if _, err := pipe.Exec(ctx); err != nil && !errors.Is(err, redis.Nil) {
+		return nil, translate("read first commands", err)
+	}
+	var of model.Ref
+	oldest := ""
+	for ref, head := range heads {
+		if id, err := head.Result(); err == nil && (oldest == "" || id < oldest) { // ids sort by creation
+			of, oldest = ref, id
+		}
+	}
+	if oldest == "" {
+		return nil, nil //nolint:nilnil // none waits
+	}
+	commands, err := s.readCommands(ctx, of, []string{oldest})
+	if err != nil || len(commands) == 0 || !commands[0].ConsumedAt.IsZero() {
+		return nil, err // consumed meanwhile
+	}
+	return commands[0], nil
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 
@@ -15,26 +16,29 @@ import (
 
 	"drydock/api"
 	"drydock/auth"
+	"drydock/console"
 	"drydock/model"
 )
 
 // accessOptions say who may call the API, from where and over what.
 type accessOptions struct {
-	tokenFile      string
-	oidcIssuer     string
-	oidcAudience   string
-	oidcNameClaim  string
-	oidcNamePrefix string
-	oidcRolesClaim string
-	oidcRoles      []string
-	insecureNoAuth bool
-	metricsOpen    bool
-	trustedProxies []string
-	rateLimit      float64
-	rateBurst      int
-	corsOrigins    []string
-	tlsCert        string
-	tlsKey         string
+	tokenFile            string
+	oidcIssuer           string
+	oidcAudience         string
+	oidcNameClaim        string
+	oidcNamePrefix       string
+	oidcRolesClaim       string
+	oidcRoles            []string
+	oidcRedirectURL      string
+	oidcClientSecretFile string
+	insecureNoAuth       bool
+	metricsOpen          bool
+	trustedProxies       []string
+	rateLimit            float64
+	rateBurst            int
+	corsOrigins          []string
+	tlsCert              string
+	tlsKey               string
 }
 
 func (o *accessOptions) flags() []cli.Flag {
@@ -66,6 +70,14 @@ func (o *accessOptions) flags() []cli.Flag {
 		&cli.StringSliceFlag{
 			Name: "oidc-roles", Sources: env("oidc-roles"), Destination: &o.oidcRoles,
 			Usage: "what a group may do, as `GROUP=ROLE@NAMESPACE+NAMESPACE` or …@* (repeatable); roles: " + model.Join(auth.Roles()),
+		},
+		&cli.StringFlag{
+			Name: "oidc-redirect-url", Sources: env("oidc-redirect-url"), Destination: &o.oidcRedirectURL,
+			Usage: "let people sign in to the console at the issuer, which sends them back to this `URL`: this server's, with the path " + console.CallbackPath,
+		},
+		&cli.StringFlag{
+			Name: "oidc-client-secret-file", Sources: env("oidc-client-secret-file"), Destination: &o.oidcClientSecretFile, TakesFile: true,
+			Usage: "the `FILE` with the secret that the issuer asks of this server for that; without it the client is a public one",
 		},
 		&cli.BoolFlag{
 			Name: "insecure-no-auth", Sources: env("insecure-no-auth"), Destination: &o.insecureNoAuth,
@@ -106,6 +118,7 @@ func (o *accessOptions) flags() []cli.Flag {
 type access struct {
 	auth   auth.Authenticator // nil = everybody may do everything
 	issuer *auth.Issuer       // nil = none
+	login  console.Redirect   // nil = people do not sign in at the issuer
 	tls    *tls.Config        // nil = plain HTTP
 	// files are read again when they change.
 	files    []reloadable
@@ -138,6 +151,9 @@ func (o *accessOptions) open(log *slog.Logger) (*access, error) {
 			return nil, err
 		}
 		ways.JWTs, a.issuer = issuer, issuer
+		if a.login, err = o.openLogin(issuer); err != nil {
+			return nil, err
+		}
 	}
 	if ways != (auth.Authenticators{}) {
 		a.auth = ways
@@ -165,8 +181,10 @@ func (o *accessOptions) check() error {
 	switch {
 	case o.insecureNoAuth && (o.tokenFile != "" || o.oidcIssuer != ""):
 		return model.Invalid("--insecure-no-auth", "does not go with --token-file or --oidc-issuer, which ask for authentication")
-	case o.oidcIssuer == "" && (o.oidcAudience != "" || len(o.oidcRoles) > 0):
+	case o.oidcIssuer == "" && (o.oidcAudience != "" || len(o.oidcRoles) > 0 || o.oidcRedirectURL != "" || o.oidcClientSecretFile != ""):
 		return model.Invalid("--oidc-issuer", "is required by the other --oidc flags")
+	case o.oidcClientSecretFile != "" && o.oidcRedirectURL == "":
+		return model.Invalid("--oidc-client-secret-file", "goes with --oidc-redirect-url")
 	case (o.tlsCert == "") != (o.tlsKey == ""):
 		return model.Invalid("--tls-cert", "goes with --tls-key")
 	case o.rateLimit < 0 || math.IsNaN(o.rateLimit) || math.IsInf(o.rateLimit, 0):
@@ -201,6 +219,31 @@ func (o *accessOptions) openIssuer(log *slog.Logger) (*auth.Issuer, error) {
 		return nil, model.Invalid("--oidc-issuer", "%s", err)
 	}
 	return issuer, nil
+}
+
+// openLogin returns how people sign in at the issuer; nil = they do not.
+func (o *accessOptions) openLogin(issuer *auth.Issuer) (console.Redirect, error) {
+	if o.oidcRedirectURL == "" {
+		return nil, nil //nolint:nilnil // they do not
+	}
+	if !strings.HasSuffix(o.oidcRedirectURL, console.CallbackPath) {
+		return nil, model.Invalid("--oidc-redirect-url", "must end in %s", console.CallbackPath)
+	}
+	cfg := auth.LoginConfig{RedirectURL: o.oidcRedirectURL}
+	if o.oidcClientSecretFile != "" {
+		secret, err := os.ReadFile(o.oidcClientSecretFile)
+		if err != nil {
+			return nil, model.Invalid("--oidc-client-secret-file", "%s", err)
+		}
+		if cfg.Secret = strings.TrimSpace(string(secret)); cfg.Secret == "" {
+			return nil, model.Invalid("--oidc-client-secret-file", "holds no secret")
+		}
+	}
+	login, err := auth.NewLogin(issuer, cfg)
+	if err != nil {
+		return nil, model.Invalid("--oidc-redirect-url", "%s", err)
+	}
+	return login, nil
 }
 
 // parseNetwork reads a network, or an address as a network of one.

@@ -234,7 +234,7 @@ func (s *service) startAPI(ctx context.Context, ln net.Listener, door *access, e
 	door.configure(&cfg, &s.opts.access)
 	server := api.New(cfg)
 	web := server.HTTPServer()
-	web.Handler = console.New(console.Config{API: server, AsynqmonRoot: asynqmonRoot, Auth: door.auth, Status: s.status, Log: s.log})
+	web.Handler = console.New(console.Config{API: server, AsynqmonRoot: asynqmonRoot, Auth: door.auth, Redirect: door.login, Status: s.status, Log: s.log})
 	web.TLSConfig = door.tls
 	waitDoor, waitWeb := door.start(ctx, s.log), serve(ctx, web, ln, errs, func() { s.drain(server, ln) })
 	return func() {
@@ -253,7 +253,19 @@ func (s *service) status(ctx context.Context, namespace string) (console.Status,
 	if err != nil {
 		return console.Status{}, model.Unavailable(err)
 	}
-	return console.Status{Workers: len(workers), Overdue: sizes.Overdue}, nil
+	out := console.Status{Workers: len(workers), Overdue: sizes.Overdue}
+	if out.Oldest, err = s.store.OldestCommand(ctx, namespace); err != nil {
+		return out, err
+	}
+	now := time.Now()
+	samples, err := s.store.Usage(ctx, namespace, now.Add(-console.UsageSpan))
+	for _, sample := range samples {
+		out.Usage = append(out.Usage, console.Sample(sample))
+	}
+	out.Usage = append(out.Usage, console.Sample{
+		At: now, Leased: int(sizes.Leases[model.LeaseAcquired] + sizes.Leases[model.LeaseActive]), Waiting: int(sizes.Leases[model.LeasePending]),
+	})
+	return out, err
 }
 
 // drain tells balancers to send no more and gives them time to hear it. Where only this host can connect, nobody is waited for, unless the

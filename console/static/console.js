@@ -87,9 +87,21 @@
     }
   });
 
+  // ask opens the dialog of a button. One that serves many rows is filled with what its button says: texts, and what the form sends.
+  function ask(opener) {
+    const dialog = document.getElementById(opener.dataset.dialog);
+    const form = dialog.querySelector("form");
+    for (const el of $$("[data-fill]", dialog)) el.textContent = opener.dataset[el.dataset.fill];
+    for (const field of $$("input[type=hidden]", dialog)) if (field.name in opener.dataset) field.value = opener.dataset[field.name];
+    if (opener.dataset.action) form.action = opener.dataset.action;
+    // The button may have been replaced meanwhile, and then the browser does not find it again.
+    dialog.onclose = () => document.getElementById(opener.id)?.focus({ preventScroll: true });
+    dialog.showModal();
+  }
+
   document.addEventListener("click", (event) => {
     const opener = event.target.closest("[data-dialog]");
-    if (opener) document.getElementById(opener.dataset.dialog).showModal();
+    if (opener) ask(opener);
     if (event.target.closest("[data-close]")) event.target.closest("dialog").close();
   });
 
@@ -102,6 +114,9 @@
     open.title = n === 0 ? "Select leases first" : "";
   }
   document.addEventListener("change", count);
+
+  // On a phone the tab of this page may be beyond the edge.
+  document.querySelector(".bar [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
 
   // Tabs. Without this script all panels are shown one below the other.
   const tabs = $$("[role=tab]");

@@ -64,6 +64,7 @@ var theirImports = map[string][]string{
 	"github.com/alicebob/miniredis/v2": {"embedded"},
 	"github.com/urfave/cli/v3":         {"cmd"},
 	"github.com/coreos/go-oidc/v3":     {"auth"},
+	"golang.org/x/oauth2":              {"auth"},
 	"github.com/creack/pty":            {}, // for tests
 	"github.com/chromedp":              {}, // for tests
 	"go.opentelemetry.io/otel":         {"tracing"},
