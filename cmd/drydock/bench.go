@@ -100,6 +100,8 @@ func benchWorkerCommand() *cli.Command {
 			&cli.IntFlag{Name: "concurrency", Required: true, Destination: &concurrency, Usage: "tasks run at once"},
 			&cli.DurationFlag{Name: "dispatch-interval", Required: true, Destination: &interval, Usage: "how often it looks for tasks"},
 		},
-		Action: func(ctx context.Context, _ *cli.Command) error { return bench.Work(ctx, url, kind, concurrency, interval) },
+		Action: func(ctx context.Context, _ *cli.Command) error {
+			return bench.Work(ctx, url, kind, concurrency, interval)
+		},
 	}
 }
