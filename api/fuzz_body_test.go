@@ -77,7 +77,9 @@ func checkRefusal(t *testing.T, err error) {
 	}
 }
 
-func oneLineOfText(s string) bool { return utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl) }
+func oneLineOfText(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl)
+}
 
 // plainForPeople is the rule for free text that is stored.
 func plainForPeople(s string) bool {
@@ -284,4 +286,3 @@ func TestDetailsStayShort(t *testing.T) {
 	}
 	checkRefusal(t, err)
 }
-
