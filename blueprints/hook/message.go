@@ -156,6 +156,10 @@ func (a *Answer) check() error {
 			return err
 		}
 	}
+	// Beyond these years the API could not show it.
+	if a.Until != nil && (a.Until.UTC().Year() < 1970 || a.Until.UTC().Year() > 9999) {
+		return model.Invalid("answer.until", "must be between the years 1970 and 9999")
+	}
 	if len(a.Slots) > MaxSlots {
 		return model.Invalid("answer.slots", "must have at most %d entries", MaxSlots)
 	}
@@ -188,7 +192,7 @@ func ParseYield(raw []byte, otherwise string) error {
 func Yield(after time.Duration, reasons ...string) error {
 	reason := "no reason given"
 	for _, r := range reasons {
-		if r = strings.TrimSpace(r); r != "" {
+		if r = blueprints.Printable(r); r != "" {
 			reason = r
 			break
 		}
