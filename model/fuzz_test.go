@@ -127,13 +127,16 @@ func FuzzAuthorize(f *testing.F) {
 // FuzzCheckCommand: what passes for a command is one that its target takes, with arguments that can be read when it is consumed.
 func FuzzCheckCommand(f *testing.F) {
 	for _, name := range model.CommandNames() {
-		f.Add("resource", string(name), []byte(`{"ttl":"30m"}`), "done")
-		f.Add("lease", string(name), []byte(` null `), "")
+		f.Add(true, string(name), []byte(`{"ttl":"30m"}`), "done")
+		f.Add(false, string(name), []byte(` null `), "")
 	}
-	f.Add("blueprint", "release", []byte(`{}`), "")
-	f.Add("lease", "Release", []byte(`{`), "\x1b")
-	f.Fuzz(func(t *testing.T, kind, name string, args []byte, reason string) {
-		err := model.CheckCommand(model.Kind(kind), model.CommandName(name), args, reason)
+	f.Add(false, "Release", []byte(`{`), "\x1b")
+	f.Fuzz(func(t *testing.T, toResource bool, name string, args []byte, reason string) {
+		kind := model.KindLease
+		if toResource {
+			kind = model.KindResource
+		}
+		err := model.CheckCommand(kind, model.CommandName(name), args, reason)
 		if err != nil {
 			for _, field := range []string{"command", "args", "reason"} {
 				if e := asError(err); e != nil && strings.HasPrefix(e.Field, field) {
@@ -143,7 +146,7 @@ func FuzzCheckCommand(f *testing.F) {
 			}
 			t.Fatalf("%v names no field", err)
 		}
-		if !model.CommandName(name).For(model.Kind(kind)) || len(reason) > model.MaxReasonLength || !utf8.ValidString(reason) {
+		if !model.CommandName(name).For(kind) || len(reason) > model.MaxReasonLength || !utf8.ValidString(reason) {
 			t.Errorf("a %s takes %s for %q", kind, name, reason)
 		}
 		if len(args) > 0 && !json.Valid(args) && strings.TrimSpace(string(args)) != "" {
