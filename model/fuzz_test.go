@@ -149,7 +149,7 @@ func FuzzCheckCommand(f *testing.F) {
 		if !model.CommandName(name).For(kind) || len(reason) > model.MaxReasonLength || !utf8.ValidString(reason) {
 			t.Errorf("a %s takes %s for %q", kind, name, reason)
 		}
-		if len(args) > 0 && !json.Valid(args) && strings.TrimSpace(string(args)) != "" {
+		if len(args) > 0 && !json.Valid(args) {
 			t.Errorf("%s takes the arguments %q", name, args)
 		}
 	})
