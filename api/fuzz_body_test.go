@@ -183,7 +183,7 @@ func FuzzDecodeReleaseLeases(f *testing.F) {
 	fuzzBody(f, []string{
 		`{"ids": ["` + leaseID + `"]}`, `{"ids": []}`, `{"ids": [null]}`, `{"ids": ["a", "a"], "after": "x"}`, `{"all": true, "reason": "over"}`,
 		`{"filter": {"status": "active", "type": "host", "owner": "ada", "resource": "` + resourceID + `"}, "after": "active:x"}`,
-		`{"filter": {}}`, `{"filter": null}`, `{"filter": []}`, `{"filter": {"status": 1}}`, `{"filter": {"status": "released"}}`,
+		`{"filter": {}}`, `{"filter": null}`, `{"filter": []}`, `{"filter": {"status": 1}}`, `{"filter": {"status": "released"}}`, `{"all": true, "reason": "a", "reason": "b"}`,
 	}, func(asked wire.ReleaseLeases) ([]string, error) {
 		texts := []string{asked.Reason}
 		if asked.Filter != nil {
@@ -195,7 +195,7 @@ func FuzzDecodeReleaseLeases(f *testing.F) {
 
 func FuzzDecodeCommand(f *testing.F) {
 	fuzzBody(f, []string{
-		`{"command": "release"}`, `{"command": "extend", "args": {"ttl": "30m"}, "reason": "not done yet"}`,
+		`{"command": "release"}`, `{"command": "release", "reason": "\u001b[31m"}`, `{"command": "extend", "args": {"ttl": "30m"}, "reason": "not done yet"}`,
 		`{"command": "extend", "args": {"until": "2031-01-01T00:00:00Z"}}`, `{"command": "extend", "args": {"TTL": "30m"}}`,
 		`{"command": "pause", "args": null}`, `{"command": "Release"}`, `{"command": "extend", "args": "30m"}`,
 	}, func(asked wire.NewCommand) ([]string, error) {
@@ -210,7 +210,7 @@ func FuzzDecodeBlueprint(f *testing.F) {
 		`{"kind": "pool", "type": "host", "limit": 3, "min_idle": 1, "max_idle_age": "90m", "quota": 2, "authorize": ["ada", "<bob>"], "enabled": false,
 		  "on": {"type": "rack", "attributes": {"row": "1"}, "blueprints": ["racks"]}, "config": {"hosts": [{"name": "h1"}]}}`,
 		`{"kind": "pool", "type": "host", "authorize": "request"}`, `{"kind": "pool", "type": "host", "authorize": null, "on": null, "max_idle_age": null}`,
-		`{"kind": "pool", "type": "host", "authorize": []}`, `{"kind": "pool", "type": "host", "authorize": [null]}`,
+		`{"kind": "pool", "type": "host", "authorize": []}`, `{"kind": "pool", "type": "host", "authorize": ["\u001b[31m"]}`, `{"kind": "pool", "type": "host", "authorize": [null]}`,
 		`{"kind": "pool", "type": "host", "on": {"type": "rack", "blueprints": [null]}}`, `{"kind": "pool", "type": "host", "config": []}`,
 	}, func(asked wire.NewBlueprint) ([]string, error) {
 		bp, err := asked.Model("default", "lab")
