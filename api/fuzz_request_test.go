@@ -52,6 +52,8 @@ func FuzzRequest(f *testing.F) {
 	seed("GET /v1/events", "", "", "Last-Event-Id", strings.Repeat("9", 500), "")
 	seed("GET /v1/authorizations", "", "blueprint=lab&owner=a%00&after=bGFi", wire.HeaderAuthor, "ada", "")
 	seed("POST /v1/leases", "", "namespace=", wire.HeaderIdempotencyKey, "k", `{"type": "host", "ttl": "1h"}`)
+	seed("GET /v1/authorizations", "", "after=%01", "Accept", "*/*", "")
+	seed("POST /v1/leases", "", "", wire.HeaderIdempotencyKey, strings.Repeat("k", maxIdempotencyKey+1), `{"type": "host"}`)
 	seed("POST /v1/leases", "", "a=%zz;b", "Content-Type", "text/plain", `{"type": "host"}`)
 	seed("POST /v1/leases/:id/commands", leaseID, "", "Origin", "https://evil.example", `{"command": "extend", "args": {"ttl": "1h"}}`)
 	seed("PUT /v1/leases/:id/data", leaseID, "", wire.HeaderIfMatch, `"3"`, `{"data": null}`)
