@@ -357,7 +357,7 @@ func fuzzContext(t *testing.T, query string, header http.Header) echo.Context {
 func FuzzQuery(f *testing.F) {
 	for _, seed := range []string{
 		"", "namespace=ci", "namespace=", "namespace=a&namespace=b", "status=active&type=host&resource=" + resourceID + "&owner=ada&limit=5&after=" + leaseID,
-		"limit=+5", "limit=0x5", "limit=501", "limit=1e2", "after=%00", "owner=%ff", "owner=a%0ab", "a;b", "%zz=1", "=x", "status=Active", "x%1b=1",
+		"limit=+5", "limit=0x5", "limit=501", "limit=1e2", "after=%00", "owner=%ff", "owner=a%0ab", "a;b", "limit=1&limit=2", "%zz=1", "=x", "status=Active", "x%1b=1",
 		"timeout=30s", "timeout=-1s", "timeout=5m0.000000001s", "type=lease,,resource&event=released&object=" + leaseID, "blueprint=a:b", "st%61tus=active",
 	} {
 		f.Add(seed)
