@@ -88,23 +88,30 @@ func FuzzShown(f *testing.F) {
 		})
 		event := FromEvent(&model.Event{ID: "1-1", Owner: owner, Text: value, Status: status, Fence: number})
 		command := FromCommand(&model.Command{Author: owner, Reason: value, Outcome: model.Outcome(status), Fence: number})
-		shown(t, lease)
-		shown(t, event)
-		shown(t, command)
+		if l := shown(t, lease); string(l.Owner) != owner || l.Attributes["a"] != value || l.Status != status || l.Fence != number {
+			t.Errorf("the lease is shown as %+v", l)
+		}
+		if e := shown(t, event); string(e.Owner) != owner || string(e.Text) != value || string(e.Status) != status || int64(e.Fence) != number {
+			t.Errorf("the event is shown as %+v", e)
+		}
+		if c := shown(t, command); string(c.Author) != owner || string(c.Reason) != value || string(c.Outcome) != status || int64(c.Fence) != number {
+			t.Errorf("the command is shown as %+v", c)
+		}
 	})
 }
 
-func shown[T any](t *testing.T, v T) {
+// shown returns what a client reads.
+func shown[T any](t *testing.T, v T) (read T) {
 	t.Helper()
 	body, err := encode(v)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var read T
 	if err := json.Unmarshal(body, &read); err != nil {
 		t.Fatalf("%s: %v", body, err)
 	}
 	if again, err := encode(read); err != nil || !bytes.Equal(again, body) {
 		t.Errorf("%s is read and shown again as %s, %v", body, again, err)
 	}
+	return read
 }
