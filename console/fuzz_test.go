@@ -90,7 +90,7 @@ func FuzzPages(f *testing.F) {
 		f.Add(uint8(i), true, "", "command=extend&ttl=1h&reason=%3Cfuzz%3E&id=x&token=good&next=//evil.example&enabled=true", `{"command":null,"lease":{"id":"x"}}`)
 	}
 	f.Add(uint8(1), false, "a=%zz;b", "", `{"items":[{"id":"<fuzz>","owner":"<fuzz>","attributes":{"<fuzz>":"<fuzz>"},"data":{"<fuzz>":1}}]}`)
-	f.Add(uint8(7), false, "command=%3Cfuzz%3E", "", `{"id":"x","status":"<fuzz>","until":"2030-01-02T03:04:05Z","items":[{"reason":"<fuzz>"}]}`)
+	f.Add(uint8(7), false, "command=%3Cfuzz%3E", "", `{"id":"x","status":"<fuzz>","data":{"<fuzz>":1},"until":"2030-01-02T03:04:05Z","items":[{"reason":"<fuzz>"}]}`)
 	f.Fuzz(func(t *testing.T, at uint8, post bool, query, form, answer string) {
 		var shown []string
 		var said string
