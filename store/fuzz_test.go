@@ -124,8 +124,15 @@ func FuzzDecodeCommand(f *testing.F) {
 			wantInternal(t, err)
 			return
 		}
-		if !storable(c.Author, c.Reason, c.Detail, string(c.Args)) {
-			t.Errorf("%q is read as %+v", sent, c)
+		var s sentRecord
+		var o outcomeRecord
+		_, _ = json.Unmarshal([]byte(sent), &s), json.Unmarshal([]byte(outcome), &o)
+		want := &model.Command{
+			ID: "c1", Target: ref, Name: s.Command, Args: s.Args, Author: s.Author, Origin: s.Origin, Reason: s.Reason, SentAt: millis(s.SentMS), Trace: s.Trace,
+			ConsumedAt: millis(o.ConsumedMS), Outcome: o.Outcome, Detail: o.Detail, Fence: o.Fence, Worker: o.Worker,
+		}
+		if diff := cmp.Diff(want, c); diff != "" || !storable(c.Author, c.Reason, c.Detail, string(c.Args)) {
+			t.Errorf("%q, %q (-stored +read):\n%s", sent, outcome, diff)
 		}
 		record := mustJSON(sentRecord{
 			SentMS: toMillis(c.SentAt), Command: c.Name, Args: c.Args, Author: c.Author, Origin: c.Origin, Reason: c.Reason, Trace: c.Trace,
@@ -252,6 +259,12 @@ func FuzzDeadLetter(f *testing.F) {
 			wantInternal(t, err)
 			return
 		}
+		var stored eventRecord
+		_ = json.Unmarshal([]byte(record), &stored)
+		if e := letter.Event; e.ID != stored.ID || toMillis(e.At) != stored.AtMS || string(e.Event) != stored.Event || e.Text != stored.Text || e.Owner != stored.Owner ||
+			e.Fence != stored.Fence || letter.Reason != reason || letter.Tries != int(toInt(tries)) {
+			t.Errorf("%s is read as %+v", record, letter)
+		}
 		m.Values["d"] = encodeEvent(&letter.Event)
 		again, err := decodeDeadLetter("ci", m)
 		if diff := cmp.Diff(letter, again); err != nil || diff != "" {
@@ -271,6 +284,12 @@ func FuzzDecodeBlueprint(f *testing.F) {
 		if err != nil {
 			wantInternal(t, err)
 			return
+		}
+		var r blueprintRecord
+		_ = json.Unmarshal([]byte(stored), &r)
+		if bp.Kind != r.Kind || bp.Type != r.Type || bp.Limit != r.Limit || bp.MinIdle != r.MinIdle || bp.Quota != r.Quota || bp.Enabled != r.Enabled || bp.Rev != r.Rev ||
+			bp.Authorize.Only != r.Authorize.Only || (bp.On == nil) != (r.On == nil) || bp.MaxIdleAge != time.Duration(r.MaxIdleMS)*time.Millisecond {
+			t.Errorf("%s is read as %+v", stored, bp)
 		}
 		if len(bp.Config) == 0 {
 			bp.Config = json.RawMessage("{}")
@@ -301,6 +320,11 @@ func FuzzDecodeRecords(f *testing.F) {
 		if a, err := decodeAuthorization("ci", "lab", "ada", text, 1); err != nil {
 			wantInternal(t, err)
 		} else {
+			var r authorizationRecord
+			_ = json.Unmarshal([]byte(text), &r)
+			if a.Status != r.Status || a.Author != r.Author || a.Origin != r.Origin || a.Reason != r.Reason || toMillis(a.ChangedAt) != r.ChangedMS {
+				t.Errorf("%s is read as %+v", text, a)
+			}
 			again, err := decodeAuthorization("ci", "lab", "ada", mustJSON(authorizationRecord{
 				RequestedMS: toMillis(a.RequestedAt), ChangedMS: toMillis(a.ChangedAt), Status: a.Status, Author: a.Author, Origin: a.Origin, Reason: a.Reason,
 			}), 1)
