@@ -502,6 +502,9 @@ func FuzzOrigin(f *testing.F) {
 			t.Errorf("of one who is no proxy, the address is %q", got)
 		}
 		c.Request().RemoteAddr = "10.0.0.2:1234"
+		if got := direct(c.Request()); got != "10.0.0.2" {
+			t.Errorf("without proxies, the address of one in a private network is %q", got)
+		}
 		got := extract(c.Request())
 		if _, err := netip.ParseAddr(got); err != nil {
 			t.Errorf("behind a proxy that says %q, the address is %q", forwarded, got)
