@@ -49,6 +49,13 @@ test/arch: ## Run the tests of the code base's structure alone
 model: setup ## Check the model of the protocol with spin: it holds, and fails with each part taken away
 	go test -count=1 -v ./proof
 
+# How long `make fuzz` gives each target.
+FUZZTIME ?= 10s
+
+.PHONY: fuzz
+fuzz: setup ## Run every fuzz target, FUZZTIME each (make fuzz FUZZTIME=1m; default 10s)
+	@scripts/fuzz.sh $(FUZZTIME)
+
 .PHONY: bench
 bench: setup ## Run the benchmarks
 	go test -run '^$$' -bench . -benchmem ./...

@@ -145,10 +145,7 @@ func (w *walker) object(path string) error {
 		if !ok {
 			return nil // the closing brace
 		}
-		at := shortName(name)
-		if path != "" {
-			at = path + "." + at
-		}
+		at := below(path, name)
 		if err := checkEscapes(at, raw); err != nil {
 			return err
 		}
@@ -162,9 +159,27 @@ func (w *walker) object(path string) error {
 	}
 }
 
+// maxPath bounds what an error tells of where a field is: names of the caller's, one within the other, would fill the answer.
+const maxPath = 256
+
+// below names a field of the object at path. What lies deeper than a path can tell is told by dots.
+func below(path, name string) string {
+	switch {
+	case path == "":
+		return shortName(name)
+	case len(path) <= maxPath:
+		return path + "." + shortName(name)
+	}
+	return strings.TrimSuffix(path, "…") + "…"
+}
+
 func (w *walker) array(path string) error {
 	for i := 0; w.dec.More(); i++ {
-		if err := w.value(path + "[" + strconv.Itoa(i) + "]"); err != nil {
+		at := path
+		if len(path) <= maxPath {
+			at += "[" + strconv.Itoa(i) + "]"
+		}
+		if err := w.value(at); err != nil {
 			return err
 		}
 	}
@@ -270,7 +285,12 @@ func position(body []byte, i int) string {
 }
 
 // shortName makes a name that a caller invented fit to be shown.
-func shortName(name string) string { return plainText(name, 64) }
+func shortName(name string) string {
+	if name == "" {
+		return `""`
+	}
+	return plainText(name, 64)
+}
 
 func malformed(format string, args ...any) error {
 	return model.Errorf(model.ErrorMalformed, format, args...)

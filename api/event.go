@@ -22,6 +22,9 @@ type Events interface {
 
 const eventsPath = "/v1/events"
 
+// headerLastEventID is what browsers send when they open a stream again.
+const headerLastEventID = "Last-Event-ID"
+
 // How long a stream may be silent, and how long a reader may take for what is written at one time before he is cut off.
 const (
 	defaultHeartbeat  = 15 * time.Second
@@ -49,8 +52,11 @@ func (s *Server) streamEvents(c echo.Context) error {
 		return err
 	}
 	// A browser that reconnects asks for the same address as before and adds the header.
-	if id := c.Request().Header.Get("Last-Event-ID"); id != "" {
-		after = id
+	field := "after"
+	if id := c.Request().Header.Get(headerLastEventID); id != "" {
+		if after, field = id, headerLastEventID; len(id) > maxCursor || !printable(id) {
+			return model.Invalid(field, "must be the id of an event")
+		}
 	}
 	if s.streams.Add(1) > int64(s.cfg.MaxStreams) {
 		s.streams.Add(-1)
@@ -66,7 +72,7 @@ func (s *Server) streamEvents(c echo.Context) error {
 	reader, err := s.cfg.Store.FollowEvents(opening, q.namespace, after)
 	opened()
 	if err != nil {
-		return err
+		return ofField(field, err)
 	}
 	defer reader.Close()
 
@@ -86,6 +92,14 @@ func (s *Server) streamEvents(c echo.Context) error {
 		return nil // the reader has gone, or was too slow; he resumes elsewhere
 	}
 	return nil
+}
+
+// ofField names the field of an invalid position as the caller wrote it: the store knows only of an "after".
+func ofField(field string, err error) error {
+	if e, ok := errors.AsType[*model.Error](err); ok && e.Kind == model.ErrorInvalid {
+		return model.Invalid(field, "%s", e.Message)
+	}
+	return err
 }
 
 // stream writes events until ctx ends or the reader has gone, which is an error.

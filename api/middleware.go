@@ -186,7 +186,7 @@ func (s *Server) cors() echo.MiddlewareFunc {
 		AllowMethods:    []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete},
 		AllowHeaders: []string{
 			echo.HeaderAuthorization, echo.HeaderContentType, wire.HeaderIdempotencyKey, wire.HeaderAuthor, wire.HeaderVia, wire.HeaderRequestID,
-			wire.HeaderIfMatch, wire.HeaderIfNoneMatch, "Last-Event-ID",
+			wire.HeaderIfMatch, wire.HeaderIfNoneMatch, headerLastEventID,
 		},
 		ExposeHeaders: []string{
 			echo.HeaderLocation, echo.HeaderRetryAfter, wire.HeaderETag, wire.HeaderIdempotencyReplayed, wire.HeaderRequestID, headerRateLimit, headerRateLimitPolicy,

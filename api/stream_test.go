@@ -493,7 +493,8 @@ func TestSubscriptionsThatAreRefused(t *testing.T) {
 		"short secret":   {`{"url": "https://example.org/", "secret": "hunter2"}`, "secret"},
 		"tries":          {`{"url": "https://example.org/", "secret": "hunter2-hunter2-hunter2", "tries": 51}`, "tries"},
 		"event":          {`{"url": "https://example.org/", "secret": "hunter2-hunter2-hunter2", "filter": {"events": ["realesed"]}}`, "filter.events"},
-		"filter's field": {`{"url": "https://example.org/", "secret": "hunter2-hunter2-hunter2", "filter": {"event": ["released"]}}`, "filter"},
+		"filter's field": {`{"url": "https://example.org/", "secret": "hunter2-hunter2-hunter2", "filter": {"event": ["released"]}}`, "filter.event"},
+		"filter's case":  {`{"url": "https://example.org/", "secret": "hunter2-hunter2-hunter2", "filter": {"Events": ["released"]}}`, "filter.Events"},
 		"filter's type":  {`{"url": "https://example.org/", "secret": "hunter2-hunter2-hunter2", "filter": {"events": "released"}}`, "filter.events"},
 		"unknown":        {`{"url": "https://example.org/", "retries": 3}`, "retries"},
 	} {

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strings"
 	"time"
+	"unicode"
 
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -126,17 +127,36 @@ func fieldPath(prefix string, raw []byte, pointer jsontext.Pointer) string {
 		case depth < len(inList) && inList[depth]:
 			path.WriteString("[" + token + "]")
 		default:
-			if len(token) > model.MaxNameLength {
-				token = strings.ToValidUTF8(token[:model.MaxNameLength], "") + "…"
-			}
 			if path.Len() > 0 {
 				path.WriteByte('.')
 			}
-			path.WriteString(token)
+			path.WriteString(plainName(token))
 		}
-		depth++
+		if depth++; path.Len() > maxPath {
+			path.WriteString("…")
+			break
+		}
 	}
 	return path.String()
+}
+
+// maxPath bounds a path: names that lie one within the other would make a page of an error.
+const maxPath = 256
+
+// plainName makes a name that a caller invented fit for an error: short, and on one line.
+func plainName(name string) string {
+	if name == "" {
+		return `""`
+	}
+	if len(name) > model.MaxNameLength {
+		name = strings.ToValidUTF8(name[:model.MaxNameLength], "") + "…"
+	}
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return '?'
+		}
+		return r
+	}, name)
 }
 
 // listsOn says for each token of the pointer whether it stands for a place in a list.

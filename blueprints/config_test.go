@@ -1,7 +1,11 @@
 package blueprints_test
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -75,12 +79,31 @@ func TestDecodeConfigReadsWhatIsThere(t *testing.T) {
 	}
 }
 
+// FuzzDecodeConfig: a config is refused with the name of a field, or every name in it is one that the type has.
 func FuzzDecodeConfig(f *testing.F) {
-	f.Add([]byte(`{"hosts": [{"name": "a", "attributes": {"os": 1}}]}`))
+	for _, seed := range []string{
+		`{"hosts": [{"name": "a", "attributes": {"os": 1}}]}`, `{"hosts": [{"name": "a", "leases": 2}], "count": 1, "on": true, "timeout": "90s"}`, ``, `{}`, `[]`, `null`, `{`,
+		`{"counts": 1}`, `{"Count": 1}`, `{"on": true, "on": false}`, `{"timeout": 5}`, `{"": 1}`, `{"x\u001b": 1}`, `{"hosts": [{"attributes": {"a": "\ud800"}}]}`,
+	} {
+		f.Add([]byte(seed))
+	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		err := blueprints.DecodeConfig(raw, new(testConfig))
-		if err != nil && model.KindOf(err) != model.ErrorInvalid {
-			t.Errorf("DecodeConfig(%q) = %v, want an invalid error", raw, err)
+		var c testConfig
+		if err := blueprints.DecodeConfig(raw, &c); err != nil {
+			e, ok := errors.AsType[*model.Error](err)
+			if !ok || e.Kind != model.ErrorInvalid || e.Message == "" || e.Field != "config" && !strings.HasPrefix(e.Field, "config.") {
+				t.Errorf("DecodeConfig(%q) = %v, want an invalid field", raw, err)
+			}
+			return
+		}
+		var fields map[string]json.RawMessage
+		if len(bytes.TrimSpace(raw)) > 0 && json.Unmarshal(raw, &fields) != nil {
+			t.Errorf("DecodeConfig(%q) takes what is no object", raw)
+		}
+		for name := range fields {
+			if !slices.Contains([]string{"count", "on", "timeout", "hosts"}, name) {
+				t.Errorf("DecodeConfig(%q) takes the field %q", raw, name)
+			}
 		}
 	})
 }

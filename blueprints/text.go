@@ -18,3 +18,15 @@ func Printable(s string) string {
 		return r
 	}, strings.ToValidUTF8(s, "")))
 }
+
+// PrintableWithout is [Printable] with an ellipsis in the place of a secret. Only what is going to be shown tells whether the secret is in
+// it: before, characters that nobody sees may part it.
+func PrintableWithout(secret, s string) string {
+	s = Printable(s)
+	for _, shown := range []string{secret, Printable(secret)} {
+		if shown != "" {
+			s = strings.ReplaceAll(s, shown, "…")
+		}
+	}
+	return s
+}

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"drydock/api/wire"
 	"drydock/model"
@@ -246,7 +247,7 @@ func (s *eventStream) next() (data []byte, err error) {
 		if err != nil {
 			return nil, err
 		}
-		size += len(line)
+		size += len(line) + 1 // its end counts too: empty fields add up
 		if len(line) == 0 {
 			s.id = id
 			return data, nil
@@ -255,7 +256,10 @@ func (s *eventStream) next() (data []byte, err error) {
 		value = bytes.TrimPrefix(value, []byte(" "))
 		switch string(field) {
 		case "id":
-			id = string(value)
+			// It is going to be sent back in a header.
+			if !bytes.ContainsFunc(value, unicode.IsControl) {
+				id = string(value)
+			}
 		case "data":
 			if data != nil {
 				data = append(data, '\n')
@@ -272,12 +276,12 @@ func (s *eventStream) line(most int) ([]byte, error) {
 		part, err := s.lines.ReadSlice('\n')
 		line = append(line, part...)
 		switch {
-		case err == nil:
-			return bytes.TrimRight(line, "\r\n"), nil
-		case !errors.Is(err, bufio.ErrBufferFull):
+		case err != nil && !errors.Is(err, bufio.ErrBufferFull):
 			return nil, cmp.Or(err, io.ErrUnexpectedEOF)
 		case len(line) > most:
 			return nil, errors.New("the event is too long")
+		case err == nil:
+			return bytes.TrimRight(line, "\r\n"), nil
 		}
 	}
 }

@@ -21,20 +21,33 @@ func credential(r *http.Request) (string, error) {
 	if err != nil || token != "" {
 		return token, err
 	}
-	if cookie, err := r.Cookie(cookieName); err == nil && cookie.Value != "" {
-		return cookie.Value, nil
+	if token = session(r); token != "" {
+		return token, nil
 	}
 	return "", model.Errorf(model.ErrorUnauthenticated, "sign in first")
 }
 
+// session returns the token that a session holds, under the rules for an Authorization header: what could not stand there is no session.
+func session(r *http.Request) string {
+	cookie, err := r.Cookie(cookieName)
+	if err != nil {
+		return ""
+	}
+	token, err := auth.ParseHeader([]string{"Bearer " + cookie.Value})
+	if err != nil {
+		return ""
+	}
+	return token
+}
+
 // withSession puts a session in the place of the Authorization header, for what only the API serves. Where it does not reach, the API says so.
 func (c *Console) withSession(r *http.Request) *http.Request {
-	cookie, err := r.Cookie(cookieName)
-	if c.cfg.Auth == nil || err != nil || r.Header.Get("Authorization") != "" {
+	token := session(r)
+	if c.cfg.Auth == nil || token == "" || r.Header.Get("Authorization") != "" {
 		return r
 	}
 	r = r.Clone(r.Context())
-	r.Header.Set("Authorization", "Bearer "+cookie.Value)
+	r.Header.Set("Authorization", "Bearer "+token)
 	r.Header.Del("Cookie")
 	return r
 }

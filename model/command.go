@@ -186,6 +186,9 @@ func CheckCommand(k Kind, name CommandName, args json.RawMessage, reason string)
 	if len(args) > maxArgsLength {
 		return Invalid("args", "must not be longer than %d bytes", maxArgsLength)
 	}
+	if len(args) > 0 && !json.Valid(args) {
+		return Invalid("args", "is not valid JSON")
+	}
 	if err := CheckText("reason", reason, MaxReasonLength); err != nil {
 		return err
 	}

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 	"time"
+	"unicode"
 
 	"drydock/model"
 )
@@ -55,7 +56,7 @@ func (p AddressPolicy) CheckURL(field, text string) error {
 		return model.Invalid(field, "is required")
 	case len(text) > MaxURLLength:
 		return model.Invalid(field, "must not be longer than %d bytes", MaxURLLength)
-	case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.Opaque != "":
+	case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.Opaque != "" || strings.ContainsFunc(text, unicode.IsControl):
 		// The parser's error would show the text, which may hold what should not be shown.
 		return model.Invalid(field, "must be an absolute http or https URL")
 	case u.User != nil:

@@ -135,7 +135,7 @@ func encodeCursor(s string) string { return base64.RawURLEncoding.EncodeToString
 func decodeCursor(after string) (string, error) {
 	b, err := base64.RawURLEncoding.DecodeString(after)
 	if err != nil {
-		return "", model.Invalid("after", "is not a cursor of this listing")
+		return "", errCursor
 	}
 	return string(b), nil
 }

@@ -79,7 +79,7 @@ func (o clientOptions) client() redis.UniversalClient {
 
 func parseURL(raw string) (clientOptions, error) {
 	scheme, remainder, ok := strings.Cut(raw, "://")
-	if !ok {
+	if !ok || strings.Contains(scheme, "@") { // what stands before an @ may be a password
 		return clientOptions{}, model.Invalid("redis", "must be a URL such as redis://127.0.0.1:6379/0")
 	}
 	// What follows an unencoded / ? or # would be taken for a path or a query, and quoted in an error.
@@ -198,7 +198,7 @@ func parseSentinel(scheme, remainder string) (clientOptions, error) {
 // Redact returns a Redis URL that can be logged. It also hides what stands before the last @ of a URL that is no good.
 func Redact(raw string) string {
 	scheme, remainder, ok := strings.Cut(raw, "://")
-	if !ok {
+	if !ok || strings.Contains(scheme, "@") {
 		return "(not a URL)"
 	}
 	if userinfo, hosts := cutUserinfo(remainder); userinfo != "" {

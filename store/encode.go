@@ -39,20 +39,41 @@ func encodeList(l []string) string {
 	return mustJSON(l)
 }
 
-func decodeMap(s string) map[string]string {
-	m := map[string]string{}
-	if s != "" {
-		_ = json.Unmarshal([]byte(s), &m)
-	}
-	return m
-}
-
 func decodeList(s string) []string {
 	var l []string
 	if s != "" {
 		_ = json.Unmarshal([]byte(s), &l)
 	}
 	return l
+}
+
+// record reads the fields of a stored object. An object whose attributes or lists are not what we write is refused: read in part, it would
+// ask for less than it does, or hold less than it holds.
+type record struct {
+	fields map[string]string
+	// err tells of the first field that cannot be read.
+	err error
+}
+
+func (r *record) read(field string, into any) {
+	text := r.fields[field]
+	if text == "" {
+		return
+	}
+	if err := json.Unmarshal([]byte(text), into); err != nil && r.err == nil {
+		r.err = &model.Error{Kind: model.ErrorInternal, Message: "unreadable " + field, Cause: err}
+	}
+}
+
+func (r *record) list(field string) (l []string) {
+	r.read(field, &l)
+	return l
+}
+
+func (r *record) attributes() map[string]string {
+	m := map[string]string{}
+	r.read("attributes", &m)
+	return m
 }
 
 // shapeOf names what a request asks for: leases of one shape can take the same resources.
@@ -70,11 +91,12 @@ func gatedShapeOf(req model.Request, gates []string) string {
 	return shapeOf(req.Attributes, append(slices.Clone(req.Blueprints), "but "+strings.Join(barred, " ")))
 }
 
-func decodeWork(f map[string]string) model.Work {
+func (r *record) work() model.Work {
+	f := r.fields
 	version, _ := strconv.ParseInt(f["version"], 10, 64)
 	failures, _ := strconv.Atoi(f["failures"])
 	return model.Work{
-		Writer: f["writer"], Version: version, Slots: decodeList(f["slots"]),
+		Writer: f["writer"], Version: version, Slots: r.list("slots"),
 		Hook: f["hook"], Failures: failures, EndedAt: parseMillis(f["ended"]), Trace: f["trace"],
 	}
 }
@@ -95,16 +117,17 @@ func decodeLease(ns string, f map[string]string) (*model.Lease, error) {
 	if err := checkSchema(f); err != nil {
 		return nil, fmt.Errorf("lease %s: %w", f["id"], err)
 	}
+	fields := record{fields: f}
 	var failedMS int64
 	l := &model.Lease{
 		Ref:  model.LeaseRef(ns, f["id"]),
 		Type: f["type"], Status: model.LeaseState(f["status"]), Releasing: positive(f["releases"]),
 		Resource: f["resource"], Blueprint: f["blueprint"], Owner: f["owner"],
-		Attributes: decodeMap(f["attributes"]), Blueprints: decodeList(f["blueprints"]),
+		Attributes: fields.attributes(), Blueprints: fields.list("blueprints"),
 		Until:     parseMillis(f["until"]),
 		CreatedAt: parseMillis(f["created"]), AcquiredAt: parseMillis(f["acquired"]), ActivatedAt: parseMillis(f["active"]),
 		ReleasedAt: parseMillis(f["released"]), DestroyedAt: parseMillis(f["destroyed"]), UpdatedAt: parseMillis(f["updated"]),
-		Work: model.LeaseWork{Work: decodeWork(f), Shape: f["shape"], ForResource: f["for_resource"], Allocation: f["allocation"], Gates: decodeList(f["gates"]), Reason: f["reason"]},
+		Work: model.LeaseWork{Work: fields.work(), Shape: f["shape"], ForResource: f["for_resource"], Allocation: f["allocation"], Gates: fields.list("gates"), Reason: f["reason"]},
 	}
 	l.Work.Reclaiming, l.Work.ReclaimCommand, _ = strings.Cut(f["reclaiming"], " ")
 	if n, err := fmt.Sscan(f["failed"], &l.Work.Failed.Count, &failedMS, &l.Work.Failed.Blueprint); n == 3 && err == nil {
@@ -115,7 +138,10 @@ func decodeLease(ns string, f map[string]string) (*model.Lease, error) {
 	l.Fence, _ = strconv.ParseInt(f["fence"], 10, 64)
 	l.Work.Order, _ = strconv.ParseFloat(f["order"], 64)
 	if l.Status == model.LeasePending {
-		l.Waiting = &model.Waiting{Reason: l.Work.Reason, Blueprints: decodeList(f["considered"])}
+		l.Waiting = &model.Waiting{Reason: l.Work.Reason, Blueprints: fields.list("considered")}
+	}
+	if fields.err != nil {
+		return nil, fmt.Errorf("lease %s: %w", l.ID, fields.err)
 	}
 	if !l.Status.Valid() {
 		return nil, model.Errorf(model.ErrorInternal, "lease %s has the unknown state %q", l.ID, l.Status)
@@ -130,14 +156,15 @@ func decodeResource(ns string, f map[string]string, leases []string) (*model.Res
 	if err := checkSchema(f); err != nil {
 		return nil, fmt.Errorf("resource %s: %w", f["id"], err)
 	}
+	fields := record{fields: f}
 	r := &model.Resource{
 		Ref:  model.ResourceRef(ns, f["id"]),
 		Name: f["name"], Type: f["type"], Status: model.ResourceState(f["status"]),
 		Releasing: positive(f["releases"]), Paused: f["paused"] == "1", Blueprint: f["blueprint"],
-		Attributes: decodeMap(f["attributes"]), Leases: leases, Until: parseMillis(f["until"]), IdleSince: parseMillis(f["idle"]),
+		Attributes: fields.attributes(), Leases: leases, Until: parseMillis(f["until"]), IdleSince: parseMillis(f["idle"]),
 		CreatedAt: parseMillis(f["created"]), ActivatedAt: parseMillis(f["active"]), ReleasedAt: parseMillis(f["released"]),
 		DestroyedAt: parseMillis(f["destroyed"]), UpdatedAt: parseMillis(f["updated"]),
-		Work: model.ResourceWork{Work: decodeWork(f), ForLease: f["for_lease"], Facts: f["facts"]},
+		Work: model.ResourceWork{Work: fields.work(), ForLease: f["for_lease"], Facts: f["facts"]},
 	}
 	r.Capacity, _ = strconv.Atoi(f["capacity"])
 	r.Work.SubLease = f["sublease"]
@@ -147,6 +174,9 @@ func decodeResource(ns string, f map[string]string, leases []string) (*model.Res
 		r.Work.Retires, r.Work.RetireAfter = true, time.Duration(ms)*time.Millisecond
 	}
 	r.Fence, _ = strconv.ParseInt(f["fence"], 10, 64)
+	if fields.err != nil {
+		return nil, fmt.Errorf("resource %s: %w", r.ID, fields.err)
+	}
 	if !r.Status.Valid() {
 		return nil, model.Errorf(model.ErrorInternal, "resource %s has the unknown state %q", r.ID, r.Status)
 	}
@@ -157,8 +187,13 @@ func decodeBlueprintWork(f map[string]string) (*model.BlueprintWork, error) {
 	if err := checkSchema(f); err != nil {
 		return nil, fmt.Errorf("blueprint: %w", err)
 	}
+	fields := record{fields: f}
 	told, _ := strconv.ParseInt(f["told"], 10, 64)
-	return &model.BlueprintWork{Work: decodeWork(f), Told: told}, nil
+	w := &model.BlueprintWork{Work: fields.work(), Told: told}
+	if fields.err != nil {
+		return nil, fmt.Errorf("blueprint: %w", fields.err)
+	}
+	return w, nil
 }
 
 func positive(s string) bool {

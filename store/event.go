@@ -33,11 +33,28 @@ const eventsBuffer = 4096
 // streamID is the id of an entry.
 type streamID struct{ ms, seq uint64 }
 
+// lastStreamID is the last id that there can be. No entry ever gets it, and Redis refuses to look behind it.
+var lastStreamID = streamID{math.MaxUint64, math.MaxUint64}
+
 func parseStreamID(s string) (streamID, bool) {
 	first, second, found := strings.Cut(s, "-")
 	ms, err1 := strconv.ParseUint(first, 10, 64)
 	seq, err2 := strconv.ParseUint(second, 10, 64)
-	return streamID{ms, seq}, found && err1 == nil && err2 == nil
+	id := streamID{ms, seq}
+	return id, found && err1 == nil && err2 == nil && id != lastStreamID
+}
+
+// streamFrom returns where a page of a stream begins in a listing whose cursors are ids: behind a cursor, or at the first entry. It writes
+// the id anew, since Redis takes fewer leading zeros than we do.
+func streamFrom(after string) (string, error) {
+	if after == "" {
+		return "-", nil
+	}
+	id, ok := parseStreamID(after)
+	if !ok {
+		return "", errCursor
+	}
+	return "(" + id.String(), nil
 }
 
 func (id streamID) String() string {

@@ -3,8 +3,6 @@ package store
 import (
 	"context"
 	"strconv"
-	"strings"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -17,12 +15,9 @@ func (s *Store) Log(ctx context.Context, ref model.Ref, limit int, after string)
 	if limit <= 0 {
 		limit = model.DefaultPageLimit
 	}
-	from := "-"
-	if after != "" {
-		if _, ok := streamTime(after); !ok {
-			return page, model.Invalid("after", "is not a cursor of this listing")
-		}
-		from = "(" + after
+	from, err := streamFrom(after)
+	if err != nil {
+		return page, err
 	}
 	pipe := s.rdb.Pipeline()
 	exists := pipe.Exists(ctx, objectKey(ref))
@@ -44,9 +39,9 @@ func (s *Store) Log(ctx context.Context, ref model.Ref, limit int, after string)
 }
 
 func decodeLogEntry(e redis.XMessage) model.LogEntry {
-	ms, _ := streamTime(e.ID)
+	id, _ := parseStreamID(e.ID)
 	return model.LogEntry{
-		ID: e.ID, At: time.UnixMilli(ms).UTC(), Event: model.EventType(toString(e.Values["e"])), Text: toString(e.Values["t"]),
+		ID: e.ID, At: id.time(), Event: model.EventType(toString(e.Values["e"])), Text: toString(e.Values["t"]),
 		Command: toString(e.Values["c"]), Fence: toInt(e.Values["f"]), Worker: toString(e.Values["w"]),
 	}
 }
@@ -111,23 +106,17 @@ func (s *Store) FreeSlots(ctx context.Context, ns string, keys []string) (map[st
 
 // Cursors of listings by position are offsets, cursors of streams are stream ids.
 
+var errCursor = model.Invalid("after", "is not a cursor of this listing")
+
 func parseOffset(after string) (int64, error) {
 	if after == "" {
 		return 0, nil
 	}
 	n, err := strconv.ParseInt(after, 10, 64)
 	if err != nil || n < 0 {
-		return 0, model.Invalid("after", "is not a cursor of this listing")
+		return 0, errCursor
 	}
 	return n, nil
 }
 
 func formatOffset(n int64) string { return strconv.FormatInt(n, 10) }
-
-// streamTime returns the milliseconds in a stream id, which tell when the entry was added.
-func streamTime(id string) (ms int64, ok bool) {
-	first, second, found := strings.Cut(id, "-")
-	ms, err1 := strconv.ParseInt(first, 10, 64)
-	_, err2 := strconv.ParseUint(second, 10, 64)
-	return ms, found && err1 == nil && err2 == nil && ms >= 0
-}

@@ -142,12 +142,9 @@ func (s *Store) DeadLetters(ctx context.Context, ns, name string, limit int, aft
 	if limit <= 0 {
 		limit = model.DefaultPageLimit
 	}
-	from := "-"
-	if after != "" {
-		if _, ok := parseStreamID(after); !ok {
-			return page, model.Invalid("after", "is not a cursor of this listing")
-		}
-		from = "(" + after
+	from, err := streamFrom(after)
+	if err != nil {
+		return page, err
 	}
 	pipe := s.rdb.Pipeline()
 	exists := pipe.Exists(ctx, subscriptionKey(ns, name))

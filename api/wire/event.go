@@ -1,12 +1,6 @@
 package wire
 
-import (
-	"bytes"
-	"encoding/json"
-	"errors"
-
-	"drydock/model"
-)
+import "drydock/model"
 
 // Event is an event as streams and subscriptions tell it.
 type Event struct {
@@ -60,19 +54,15 @@ type EventFilter struct {
 	Status []string `json:"status"`
 }
 
-// UnmarshalJSON refuses unknown fields.
+// UnmarshalJSON refuses unknown fields, and such as are spelt otherwise. Errors name the field.
 func (f *EventFilter) UnmarshalJSON(b []byte) error {
-	type plain EventFilter
-	dec := json.NewDecoder(bytes.NewReader(b))
-	dec.DisallowUnknownFields()
-	err := dec.Decode((*plain)(f))
-	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && e.Field != "" {
-		return model.Invalid(e.Field, "must be a list of strings")
+	var out EventFilter
+	const rule = "must be a list of strings"
+	err := readObject(b, member{"types", &out.Types, rule}, member{"events", &out.Events, rule}, member{"status", &out.Status, rule})
+	if err == nil {
+		*f = out
 	}
-	if err != nil {
-		return model.Invalid("", "must be an object with the lists types, events and status, each of which may be left out")
-	}
-	return nil
+	return err
 }
 
 func (f EventFilter) model() model.EventFilter {

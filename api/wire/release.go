@@ -1,9 +1,6 @@
 package wire
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
 	"slices"
 
 	"drydock/model"
@@ -31,19 +28,16 @@ type ReleaseFilter struct {
 	Resource string `json:"resource,omitempty"`
 }
 
-// UnmarshalJSON refuses unknown fields.
+// UnmarshalJSON refuses unknown fields, and such as are spelt otherwise. Errors name the field.
 func (f *ReleaseFilter) UnmarshalJSON(b []byte) error {
-	type plain ReleaseFilter
-	dec := json.NewDecoder(bytes.NewReader(b))
-	dec.DisallowUnknownFields()
-	err := dec.Decode((*plain)(f))
-	if e, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && e.Field != "" {
-		return model.Invalid(e.Field, "must be a string")
+	var out ReleaseFilter
+	const rule = "must be a string"
+	err := readObject(b, member{"status", &out.Status, rule}, member{"type", &out.Type, rule}, member{"owner", &out.Owner, rule},
+		member{"resource", &out.Resource, rule})
+	if err == nil {
+		*f = out
 	}
-	if err != nil {
-		return model.Invalid("", "must be an object with status, type, owner and resource, each of which may be left out")
-	}
-	return nil
+	return err
 }
 
 // Check checks the order; errors are [model.ErrorInvalid] and name the field. Whether the ids are ids is not checked: one that is not is

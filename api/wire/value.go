@@ -56,7 +56,8 @@ func (t *Time) UnmarshalJSON(b []byte) error {
 		return model.Invalid("", "must be an RFC 3339 time in quotes such as \"2030-01-02T15:04:05Z\"")
 	}
 	var v time.Time
-	if err := v.UnmarshalText([]byte(s)); err != nil {
+	// A zone may carry the first and the last day out of the years that the format can write.
+	if err := v.UnmarshalText([]byte(s)); err != nil || v.UTC().Year() < 0 || v.UTC().Year() > 9999 {
 		return model.Invalid("", "%s is not an RFC 3339 time such as \"2030-01-02T15:04:05Z\"", model.Quote(s))
 	}
 	*t = Time{v}

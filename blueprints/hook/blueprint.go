@@ -35,9 +35,12 @@ func (c *Choices) UnmarshalJSON(raw []byte) error {
 		*c = Choices{one}
 		return nil
 	}
-	var many []string
-	if json.Unmarshal(raw, &many) == nil && len(many) > 0 {
-		*c = many
+	var many []*string // null would read as the empty text
+	if json.Unmarshal(raw, &many) == nil && len(many) > 0 && !slices.Contains(many, nil) {
+		*c = make(Choices, len(many))
+		for i, value := range many {
+			(*c)[i] = *value
+		}
 		return nil
 	}
 	return model.Invalid("", "must be a string, in quotes, or a list of strings to choose from")

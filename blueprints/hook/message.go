@@ -156,6 +156,10 @@ func (a *Answer) check() error {
 			return err
 		}
 	}
+	// Beyond these years the API could not show it.
+	if a.Until != nil && (a.Until.UTC().Year() < 1970 || a.Until.UTC().Year() > 9999) {
+		return model.Invalid("answer.until", "must be between the years 1970 and 9999")
+	}
 	if len(a.Slots) > MaxSlots {
 		return model.Invalid("answer.slots", "must have at most %d entries", MaxSlots)
 	}
@@ -168,8 +172,9 @@ func (a *Answer) check() error {
 }
 
 // ParseYield reads what a program said when it put a step off: a JSON object with "retry_after", a duration, and
-// "reason". It never fails, since a program that cannot go on now is in no state to be told about its spelling.
-func ParseYield(raw []byte, otherwise string) error {
+// "reason". It never fails, since a program that cannot go on now is in no state to be told about its spelling. Secrets are left out of the
+// reason.
+func ParseYield(raw []byte, otherwise string, secrets ...string) error {
 	var y struct {
 		RetryAfter string `json:"retry_after"`
 		Reason     string `json:"reason"`
@@ -181,14 +186,18 @@ func ParseYield(raw []byte, otherwise string) error {
 	if err != nil {
 		after = 0
 	}
-	return Yield(after, y.Reason, otherwise)
+	reason := y.Reason
+	for _, secret := range secrets {
+		reason = blueprints.PrintableWithout(secret, reason)
+	}
+	return Yield(after, reason, otherwise)
 }
 
 // Yield puts a step off by about after, within bounds, for the first reason that is not empty.
 func Yield(after time.Duration, reasons ...string) error {
 	reason := "no reason given"
 	for _, r := range reasons {
-		if r = strings.TrimSpace(r); r != "" {
+		if r = blueprints.Printable(r); r != "" {
 			reason = r
 			break
 		}

@@ -120,11 +120,11 @@ func (s *sender) judge(step hook.Step, resp *http.Response, raw []byte, secret s
 	case status == http.StatusAccepted,
 		retryAfter != "" && (status == http.StatusServiceUnavailable || status == http.StatusTooManyRequests):
 		after := parseRetryAfter(retryAfter, time.Now())
-		y, _ := blueprints.AsYield(hook.ParseYield(raw, fmt.Sprintf("the service answered %d", status)))
+		y, _ := blueprints.AsYield(hook.ParseYield(raw, fmt.Sprintf("the service answered %d", status), secret))
 		if after == 0 {
 			after = y.After
 		}
-		return nil, hook.Yield(after, blueprints.Printable(strings.ReplaceAll(y.Reason, secret, "…")))
+		return nil, hook.Yield(after, y.Reason)
 	case status >= 200 && status < 300:
 		if len(raw) > maxBody && hook.TakesAnswer(step) {
 			return nil, fmt.Errorf("the service answered with more than %d KiB", maxBody>>10)
@@ -144,11 +144,11 @@ func (s *sender) judge(step hook.Step, resp *http.Response, raw []byte, secret s
 
 // complaint is the beginning of what a service said when it refused.
 func complaint(raw []byte, secret string) string {
-	text := strings.ReplaceAll(string(raw), secret, "…")
+	text := blueprints.PrintableWithout(secret, string(raw))
 	if len(text) > maxComplaint {
-		text = text[:maxComplaint] + "…"
+		text = strings.ToValidUTF8(text[:maxComplaint], "") + "…"
 	}
-	if text = blueprints.Printable(text); text == "" {
+	if text == "" {
 		return ""
 	}
 	return ": " + text
