@@ -9,9 +9,11 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 # Tools are pinned here and built from source into ./bin; nothing is added to go.mod for their sake.
 GOLANGCI_LINT_VERSION := v2.15.0
 GOVULNCHECK_VERSION   := v1.9.0
+BENCHSTAT_VERSION     := v0.0.0-20260908200009-22c9c6c9d4da
 
 GOLANGCI_LINT := bin/golangci-lint-$(GOLANGCI_LINT_VERSION)
 GOVULNCHECK   := bin/govulncheck-$(GOVULNCHECK_VERSION)
+BENCHSTAT     := bin/benchstat-$(BENCHSTAT_VERSION)
 
 .PHONY: help
 help: ## List the targets
@@ -57,8 +59,8 @@ fuzz: setup ## Run every fuzz target, FUZZTIME each (make fuzz FUZZTIME=1m; defa
 	@scripts/fuzz.sh $(FUZZTIME)
 
 .PHONY: bench
-bench: setup ## Run the benchmarks
-	go test -run '^$$' -bench . -benchmem ./...
+bench: setup $(if $(BASE),$(BENCHSTAT)) ## Run the Go benchmarks; with BASE=<commit>, compare with that commit's (COUNT=6 rounds, BENCH=pattern)
+	$(if $(BASE),scripts/bench.sh $(BENCHSTAT) $(BASE) $(or $(COUNT),6) '$(or $(BENCH),.)',go test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem ./...)
 
 ## Check
 
@@ -88,8 +90,12 @@ lint: $(GOLANGCI_LINT) ## Run golangci-lint (.golangci.yaml); the first run buil
 vuln: $(GOVULNCHECK) ## Look for known vulnerabilities; fails too when the database cannot be reached
 	@scripts/vuln.sh $(GOVULNCHECK)
 
+.PHONY: vuln/known
+vuln/known: $(GOVULNCHECK) ## Like vuln, but when the database cannot be reached, say so and go on
+	@scripts/vuln.sh $(GOVULNCHECK) || [ $$? = 2 ]
+
 .PHONY: verify
-verify: fmt/check mod/check build vet test/arch lint test/race ## Run all that CI runs
+verify: fmt/check mod/check build vet test/arch lint vuln/known test/race ## Run all that CI runs
 
 ## Tools
 
@@ -98,6 +104,9 @@ install = GOBIN='$(CURDIR)/bin' go install $(1)@$(lastword $(subst -v, v,$@)) &&
 
 $(GOLANGCI_LINT):
 	$(call install,github.com/golangci/golangci-lint/v2/cmd/golangci-lint)
+
+$(BENCHSTAT):
+	$(call install,golang.org/x/perf/cmd/benchstat)
 
 $(GOVULNCHECK):
 	$(call install,golang.org/x/vuln/cmd/govulncheck)
