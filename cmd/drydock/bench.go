@@ -17,7 +17,7 @@ import (
 func benchCommand() *cli.Command {
 	var cfg bench.Config
 	var growth bench.GrowthConfig
-	var file string
+	var file, costs string
 	var grow bool
 	positive := func(name string) func(int) error {
 		return func(n int) error {
@@ -54,9 +54,17 @@ func benchCommand() *cli.Command {
 			&cli.IntSliceFlag{Name: "waiters", Usage: "with --growth: how many leases wait (repeatable, ascending); default 10, 100, 1000, 10000", Destination: &growth.Waiters},
 			count("live", "with --growth: how many active leases there are", 1000, &growth.Live),
 			count("repetitions", "with --growth: how often each operation is measured", 300, &growth.Repetitions),
+			&cli.StringFlag{Name: "scale", Usage: "measure nothing; simulate larger sites with the costs in `FILE`, which --json has written", TakesFile: true, Destination: &costs},
 			&cli.StringFlag{Name: "json", Usage: "also write the report to this `FILE`", TakesFile: true, Destination: &file},
 		},
 		Action: func(ctx context.Context, cmd *cli.Command) error {
+			if costs != "" {
+				c, err := bench.ReadCosts(costs)
+				if err != nil {
+					return err
+				}
+				return bench.WriteScale(cmd.Root().Writer, c)
+			}
 			self, err := os.Executable()
 			if err != nil {
 				return err
