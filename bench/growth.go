@@ -94,7 +94,7 @@ func Growth(ctx context.Context, cfg GrowthConfig) (*GrowthReport, error) {
 		return nil, fmt.Errorf("bench: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	server, err := embedded.StartServer(ctx, embedded.Config{Dir: dir, AppendOnly: true})
+	server, err := embedded.StartServer(ctx, embedded.Config{Dir: dir, AppendOnly: true, Args: noRewrite})
 	if err != nil {
 		return nil, fmt.Errorf("bench: %w", err)
 	}
