@@ -13,7 +13,8 @@ import (
 
 // SweeperConfig configures a [Sweeper].
 type SweeperConfig struct {
-	// Interval between two looks at the wake index. Default 100 ms.
+	// Interval between two looks at the wake indexes. Default 100 ms. With so many namespaces that a look takes more than a tenth of it,
+	// the pause is ten times what the look took.
 	Interval time.Duration
 	// Namespaces to sweep; empty = all.
 	Namespaces []string
@@ -26,6 +27,10 @@ const (
 	sweepBatch = 500
 	// namespacesAge is how often the list of namespaces is read again.
 	namespacesAge = time.Second
+	// lookAtOnce is how many namespaces are looked at in one round trip.
+	lookAtOnce = 500
+	// restShare is how many times as long as it looks a sweeper rests at least.
+	restShare = 10
 )
 
 // Sweeper enqueues a task for each object whose time in the wake index has passed: for yields and ends that are due, and for
@@ -54,17 +59,15 @@ func (s *Sweeper) Run(ctx context.Context) {
 	down := false
 	for {
 		var err error
+		began := time.Now()
 		if time.Since(readAt) >= namespacesAge {
 			var all []string
 			if all, err = namespaces(ctx, s.store, s.cfg.Namespaces); err == nil {
 				known, readAt = all, time.Now()
 			}
 		}
-		for _, ns := range known {
-			if err != nil {
-				break
-			}
-			err = s.Sweep(ctx, ns)
+		if err == nil {
+			err = s.sweepAll(ctx, known)
 		}
 		switch {
 		case ctx.Err() != nil:
@@ -78,9 +81,25 @@ func (s *Sweeper) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(s.cfg.Interval + rand.N(s.cfg.Interval/4+1)):
+		case <-time.After(max(s.cfg.Interval, restShare*time.Since(began)) + rand.N(s.cfg.Interval/4+1)):
 		}
 	}
+}
+
+// sweepAll sweeps those namespaces that have anything due.
+func (s *Sweeper) sweepAll(ctx context.Context, all []string) error {
+	for chunk := range slices.Chunk(all, lookAtOnce) {
+		due, err := s.store.HaveDue(ctx, chunk)
+		if err != nil {
+			return err
+		}
+		for _, ns := range due {
+			if err := s.Sweep(ctx, ns); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // namespaces lists the namespaces that there are, and of them only those given unless none is.

@@ -250,6 +250,7 @@ func calls(e *env, lease, resource *Claim) map[string]func(ctx context.Context) 
 			return one(e.SetData(ctx, lease.Ref, nil, model.Condition{}))
 		},
 		"DeleteBlueprint": func(ctx context.Context) error { _, err := e.DeleteBlueprint(ctx, e.ns, bp); return err },
+		"HaveDue":         func(ctx context.Context) error { return errOf(e.HaveDue(ctx, []string{e.ns})) },
 		"Due":             func(ctx context.Context) error { _, _, err := e.Due(ctx, e.ns, 1); return err },
 		"Finish":          func(ctx context.Context) error { return one(e.Finish(ctx, lease, time.Time{})) },
 		"FreeSlots":       func(ctx context.Context) error { return one(e.FreeSlots(ctx, e.ns, []string{"s"})) },

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"drydock/model"
 )
 
@@ -139,6 +141,34 @@ func (s *Store) Owed(ctx context.Context, ref model.Ref) (bool, error) {
 		return false, translate("look once more", err)
 	}
 	return toString(v[0]) == "1", nil
+}
+
+// HaveDue lists those of the namespaces that have an object in the wake index whose time has passed. It reads all of them in one round trip.
+// Errors: [model.ErrorUnavailable].
+func (s *Store) HaveDue(ctx context.Context, namespaces []string) ([]string, error) {
+	if len(namespaces) == 0 {
+		return nil, nil
+	}
+	pipe := s.rdb.Pipeline()
+	clock := pipe.Time(ctx)
+	first := make([]*redis.ZSliceCmd, len(namespaces))
+	for i, ns := range namespaces {
+		first[i] = pipe.ZRangeWithScores(ctx, wakeKey(ns), 0, 0)
+	}
+	if err := exec(ctx, "look for what is due", pipe); err != nil {
+		return nil, err
+	}
+	now := clock.Val()
+	if s.cfg.Now != nil {
+		now = s.cfg.Now()
+	}
+	var due []string
+	for i, ns := range namespaces {
+		if members := first[i].Val(); len(members) > 0 && int64(members[0].Score) <= now.UnixMilli() {
+			due = append(due, ns)
+		}
+	}
+	return due, nil
 }
 
 // Due hands out at most limit objects whose time in the wake index has passed and puts each out of sight for the

@@ -312,6 +312,33 @@ func TestDue(t *testing.T) {
 }
 
 // TestDueHandsOutEachObjectOnce lets many sweepers ask at once.
+// TestHaveDue: of many namespaces, those are named in which somebody would be handed out.
+func TestHaveDue(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	e.createLease("l1", model.NewLease{})
+	others := []string{e.ns + "-nothing", e.ns, e.ns + "-neither"}
+	for _, tt := range []struct {
+		after time.Duration
+		want  []string
+	}{{0, nil}, {e.Visibility() - time.Millisecond, nil}, {time.Millisecond, []string{e.ns}}, {time.Hour, []string{e.ns}}} {
+		e.clock.advance(tt.after)
+		got, err := e.HaveDue(e.ctx, others)
+		e.must(err)
+		if !slices.Equal(got, tt.want) {
+			t.Errorf("after %v more: %v, want %v", tt.after, got, tt.want)
+		}
+	}
+	refs, _, err := e.Due(e.ctx, e.ns, 10)
+	e.must(err)
+	if got, err := e.HaveDue(e.ctx, others); len(refs) != 1 || err != nil || len(got) != 0 {
+		t.Errorf("after %v were handed out: %v, %v, want none", refs, got, err)
+	}
+	if got, err := e.HaveDue(e.ctx, nil); err != nil || got != nil {
+		t.Errorf("of no namespace: %v, %v", got, err)
+	}
+}
+
 func TestDueHandsOutEachObjectOnce(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)
