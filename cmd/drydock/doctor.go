@@ -162,12 +162,12 @@ func (d *doctor) queue() error {
 			return err
 		}
 	}
-	q, err := inspector.GetQueueInfo(tasks.Queue)
+	q, err := tasks.Info(inspector)
 	switch {
-	case errors.Is(err, asynq.ErrQueueNotFound):
-		return d.notef("asynq: there is no queue %s yet: no task was ever enqueued", tasks.Queue)
 	case err != nil:
 		return model.Unavailable(err)
+	case q == nil:
+		return d.notef("asynq: there is no queue %s: no task was ever enqueued, or asynq's keys were lost since", tasks.Queue)
 	case q.Paused:
 		return d.problemf("asynq: the queue %s is paused, and no worker does anything; unpause it in Asynqmon", q.Queue)
 	case q.Latency > overdueAfter:

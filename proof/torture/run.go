@@ -26,7 +26,7 @@ type Config struct {
 	Binary, Hook string
 	// Dir is where the run makes its own folder.
 	Dir string
-	// Clients is how many take and release leases at once; default 8.
+	// Clients is how many take and release leases at once; default 12.
 	Clients int
 	// Settle is how long after the faults everything may take to be done; default one minute.
 	Settle time.Duration
@@ -63,7 +63,7 @@ func (r Report) String() string {
 // in the report.
 func Run(ctx context.Context, cfg Config) (Report, error) {
 	if cfg.Clients == 0 {
-		cfg.Clients = 8
+		cfg.Clients = 12
 	}
 	if cfg.Settle == 0 {
 		cfg.Settle = time.Minute

@@ -93,20 +93,20 @@ type shape struct {
 
 // shapes are made for locks that last for [lockTTL].
 var shapes = map[Fault]shape{
-	KillWorker:   {1500 * time.Millisecond, 0, 500 * time.Millisecond},
-	KillAPI:      {3 * time.Second, 0, 400 * time.Millisecond},
-	KillReply:    {3 * time.Second, 0, 400 * time.Millisecond},
-	Stop:         {3 * time.Second, lockTTL * 6 / 5, lockTTL * 3},
-	KillRedis:    {5 * time.Second, 0, time.Second},
-	Slow:         {2 * time.Second, 200 * time.Millisecond, 1500 * time.Millisecond},
-	Cut:          {time.Second, 0, 300 * time.Millisecond},
-	Drop:         {1500 * time.Millisecond, 200 * time.Millisecond, time.Second},
-	FlushScripts: {time.Second, 0, 0},
-	LoseLocks:    {700 * time.Millisecond, 0, 300 * time.Millisecond},
-	LoseTasks:    {500 * time.Millisecond, 0, 0},
-	Clock:        {time.Second, 0, 2 * time.Second},
-	Hooks:        {2500 * time.Millisecond, 200 * time.Millisecond, 1200 * time.Millisecond},
-	Full:         {4 * time.Second, 200 * time.Millisecond, time.Second},
+	KillWorker:   {700 * time.Millisecond, 0, 500 * time.Millisecond},
+	KillAPI:      {1500 * time.Millisecond, 0, 400 * time.Millisecond},
+	KillReply:    {1500 * time.Millisecond, 0, 400 * time.Millisecond},
+	Stop:         {800 * time.Millisecond, lockTTL * 6 / 5, lockTTL * 3},
+	KillRedis:    {1500 * time.Millisecond, 0, 800 * time.Millisecond},
+	Slow:         {time.Second, 200 * time.Millisecond, time.Second},
+	Cut:          {300 * time.Millisecond, 0, 200 * time.Millisecond},
+	Drop:         {500 * time.Millisecond, 200 * time.Millisecond, time.Second},
+	FlushScripts: {200 * time.Millisecond, 0, 0},
+	LoseLocks:    {100 * time.Millisecond, 0, 100 * time.Millisecond},
+	LoseTasks:    {200 * time.Millisecond, 0, 0},
+	Clock:        {200 * time.Millisecond, 0, time.Second},
+	Hooks:        {1500 * time.Millisecond, 200 * time.Millisecond, 1200 * time.Millisecond},
+	Full:         {time.Second, 200 * time.Millisecond, 800 * time.Millisecond},
 }
 
 // Plan returns the faults of a run in the order of time. It depends on its arguments alone. No fault outlasts the run. More kinds
@@ -119,7 +119,7 @@ func Plan(seed uint64, faults []Fault, duration time.Duration) []Event {
 		}
 		rng := rand.New(rand.NewPCG(seed, uint64(i)+1))
 		sh := shapes[fault]
-		rarer := 1 + float64(len(faults)-1)/3
+		rarer := 1 + float64(len(faults)-1)/4
 		at := time.Duration(0)
 		for {
 			at += time.Duration(rarer * float64(sh.every) * (0.25 + 1.5*rng.Float64()))

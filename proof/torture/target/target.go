@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -64,6 +65,9 @@ const (
 // hangs is longer than the timeout of every hook of a torture run.
 const hangs = 10 * time.Second
 
+// longest bounds how long a hook takes before its work, and again after it.
+const longest = 100 * time.Millisecond
+
 // ErrRefused is the error of a hook with an older fence than one that the target has seen, or on a resource that is gone.
 var ErrRefused = errors.New("refused")
 
@@ -112,7 +116,10 @@ func (t Target) Run(getenv func(string) string) error {
 	if trouble == HangBefore {
 		time.Sleep(hangs)
 	}
+	// Work takes time, so that things can happen meanwhile.
+	time.Sleep(rand.N(longest))
 	err = t.Take(e)
+	time.Sleep(rand.N(longest))
 	switch {
 	case trouble == HangAfter:
 		time.Sleep(hangs)
