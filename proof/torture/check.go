@@ -166,7 +166,7 @@ func (c *checker) checkStuck() {
 	}
 }
 
-// checkApplied: what was released was released once.
+// checkApplied: what was released was released once. A lease that could not be activated breaks and needs nobody to release it.
 func (c *checker) checkApplied() {
 	for _, l := range c.Leases {
 		applied := 0
@@ -175,7 +175,8 @@ func (c *checker) checkApplied() {
 				applied++
 			}
 		}
-		if applied != 1 && l.Status == "destroyed" {
+		mayBreak := l.Type == madeType && l.ActivatedAt == nil
+		if applied > 1 || applied == 0 && l.Status == "destroyed" && !mayBreak {
 			c.breach("applied once", "lease %s is destroyed, and %d releases were applied", l.ID, applied)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -111,7 +112,7 @@ func Run(ctx context.Context, cfg Config) (Report, error) {
 			report.Violations = append(report.Violations, Violation{"processes", p.name + " says " + bad})
 		}
 	}
-	if err := s.doctor(ctx); err != nil {
+	if err := s.sound(ctx); err != nil {
 		report.Violations = append(report.Violations, Violation{"doctor", err.Error()})
 	}
 	report.count(b, history)
@@ -170,7 +171,7 @@ func (s *system) settle(ctx context.Context, b *book, report *Report) (History, 
 				break
 			}
 			if bounded.Err() != nil {
-				s.cfg.Logf("still not done: %q", left)
+				s.explain(ctx, u, left)
 				break
 			}
 		} else if bounded.Err() != nil {
@@ -185,6 +186,23 @@ func (s *system) settle(ctx context.Context, b *book, report *Report) (History, 
 	var err error
 	h.Effects, err = s.target.Effects()
 	return h, err
+}
+
+// explain says what is known of objects that are not done in time.
+func (s *system) explain(ctx context.Context, u *user, left []string) {
+	for _, what := range left {
+		kind, id, _ := strings.Cut(what, " ")
+		s.cfg.Logf("not done: %s", what)
+		if kind != "lease" {
+			continue
+		}
+		for _, path := range []string{"/v1/leases/" + id, "/v1/leases/" + id + "/logs"} {
+			a, err := u.do(ctx, http.MethodGet, path, "")
+			s.cfg.Logf("GET %s = %d %s %v", path, a.status, a.body, err)
+		}
+		score, err := s.direct.ZScore(ctx, "drydock:{default}:wake", "lease:"+id).Result()
+		s.cfg.Logf("its time in the wake index is in %v (%v)", time.Until(time.UnixMilli(int64(score))), err)
+	}
 }
 
 // waiting returns what has commands that nobody has consumed.

@@ -172,6 +172,19 @@ func (s *system) doctor(ctx context.Context) error {
 	return nil
 }
 
+// sound waits until the doctor finds nothing: asynq's servers say every five seconds that they are there.
+func (s *system) sound(ctx context.Context) error {
+	bounded, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	for {
+		err := s.doctor(ctx)
+		if err == nil || bounded.Err() != nil {
+			return err
+		}
+		pause(bounded, time.Second)
+	}
+}
+
 // logs returns the last words of all processes.
 func (s *system) logs() string {
 	text := ""

@@ -169,7 +169,11 @@ func (t Target) judge(e Effect) (refused string, err error) {
 	if e.Fence < newest {
 		return fmt.Sprintf("fence %d is older than %d", e.Fence, newest), nil
 	}
-	if err := os.WriteFile(fenceFile, strconv.AppendInt(nil, e.Fence, 10), 0o600); err != nil {
+	// A hook may be killed at any moment: the file holds the old fence or the new one.
+	if err := os.WriteFile(fenceFile+".new", strconv.AppendInt(nil, e.Fence, 10), 0o600); err != nil {
+		return "", err
+	}
+	if err := os.Rename(fenceFile+".new", fenceFile); err != nil {
 		return "", err
 	}
 	gone := t.path("gone", e.Resource)
