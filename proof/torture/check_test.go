@@ -164,7 +164,7 @@ func TestCheckFindsWhatIsWrong(t *testing.T) {
 			h.Calls = append(h.Calls, Call{Op: OpRead, Object: "l1", BeginAt: since(28), EndAt: since(29), Status: 200, Lease: Lease{ID: "l1", Status: "active", Resource: "r1"}})
 		}, "register", "lease l1: no order explains the answers"},
 		{"a release is accepted after the end", func(h *History) { h.Calls[5].BeginAt, h.Calls[5].EndAt = since(60), since(61) }, "register", "lease l1: no order explains the answers"},
-		{"two holders, as clients saw it", func(h *History) { h.Calls[8].BeginAt, h.Calls[8].EndAt = since(28), since(31) }, "mutex", "resource r1: no order explains the answers"},
+		{"two holders, as clients saw it", func(h *History) { h.Calls[8].BeginAt, h.Calls[8].EndAt = since(32), since(33) }, "mutex", "resource r1: no order explains the answers"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

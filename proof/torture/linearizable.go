@@ -80,10 +80,20 @@ func (c *checker) checkRegisters() {
 		calls[call.Object] = append(calls[call.Object], porcupine.Operation{Input: call, Call: int64(call.BeginAt), Return: int64(call.EndAt)})
 	}
 	for _, id := range slices.Sorted(maps.Keys(calls)) {
+		if !slices.ContainsFunc(calls[id], func(op porcupine.Operation) bool { return opOf(op) == OpCreate }) {
+			// It was made by a request whose answer nobody got.
+			calls[id] = append(calls[id], porcupine.Operation{Input: Call{Op: OpCreate, Object: id}, Return: math.MaxInt64})
+		}
 		c.search("register", "lease "+id, register, calls[id])
 	}
 }
 
+func opOf(op porcupine.Operation) Op {
+	call, _ := op.Input.(Call)
+	return call.Op
+}
+
+// search looks for an order of calls that the model allows.
 func (c *checker) search(check, what string, model porcupine.Model, ops []porcupine.Operation) {
 	switch porcupine.CheckOperationsTimeout(model, ops, searchTime) {
 	case porcupine.Ok:
