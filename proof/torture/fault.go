@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"drydock/proof/torture/target"
 )
 
@@ -19,8 +21,8 @@ import (
 type chaos struct {
 	s *system
 	// busy are held by whoever stops, kills or starts a process, or Redis.
-	busy  map[*process]*sync.Mutex
-	redis sync.Mutex
+	busy         map[*process]*sync.Mutex
+	redis, locks sync.Mutex
 
 	mu     sync.Mutex
 	errs   []error
@@ -96,6 +98,8 @@ func (c *chaos) happen(ctx context.Context, e Event) error {
 		return c.stop(ctx, worker, e)
 	case KillRedis:
 		return c.killRedis(ctx, e)
+	case KillLocks:
+		return c.killLocks(ctx, e)
 	case Slow:
 		c.s.toRedis.setDelay(time.Duration(1+e.Pick%60) * time.Millisecond)
 		pause(ctx, e.For)
@@ -110,15 +114,13 @@ func (c *chaos) happen(ctx context.Context, e Event) error {
 		pause(ctx, e.For)
 		p.setDrop(0, 0)
 	case FlushScripts:
-		return unlessDown(c.s.direct.ScriptFlush(ctx).Err())
+		_ = c.s.direct.ScriptFlush(ctx) // fails when another fault has Redis down
 	case LoseLocks:
-		if err := c.lose(ctx, "drydock:*lock:*", 0.7, rng); err != nil {
-			return err
-		}
+		c.loseLocks(ctx, rng)
 		pause(ctx, e.For)
-		return c.lose(ctx, "drydock:*lock:*", 0.7, rng)
+		c.loseLocks(ctx, rng)
 	case LoseTasks:
-		return c.lose(ctx, "asynq:*", 1, rng)
+		_ = c.s.direct.Eval(ctx, loseTasks, nil)
 	case Clock:
 		if err := c.setClock(time.Duration((rng.Float64()*2 - 1) * float64(10*time.Second))); err != nil {
 			return err
@@ -133,17 +135,12 @@ func (c *chaos) happen(ctx context.Context, e Event) error {
 		pause(ctx, e.For)
 		return c.s.target.SetTrouble("")
 	case Full:
-		if err := unlessDown(c.s.direct.ConfigSet(ctx, "maxmemory", "1").Err()); err != nil {
-			return err
-		}
+		_ = c.s.direct.ConfigSet(ctx, "maxmemory", "1")
 		pause(ctx, e.For)
-		return unlessDown(c.s.direct.ConfigSet(ctx, "maxmemory", "0").Err())
+		_ = c.s.direct.ConfigSet(ctx, "maxmemory", "0") // a restarted Redis has it anyway
 	}
 	return nil
 }
-
-// unlessDown forgives an error of a Redis that may be down: another fault is at work, and a restarted Redis has its first settings again.
-func unlessDown(error) error { return nil }
 
 func (c *chaos) killed(ctx context.Context, p *process, e Event) error {
 	c.busy[p].Lock()
@@ -191,18 +188,36 @@ func (c *chaos) killRedis(ctx context.Context, e Event) error {
 	return c.s.redis.Restart(context.WithoutCancel(ctx))
 }
 
-// lose deletes each key that matches a pattern, at random.
-func (c *chaos) lose(ctx context.Context, pattern string, chance float64, rng *rand.Rand) error {
-	scan := c.s.direct.Scan(ctx, 0, pattern, 1000).Iterator()
+func (c *chaos) killLocks(ctx context.Context, e Event) error {
+	if len(c.s.lockNodes) == 0 {
+		return nil // the data Redis holds them, and that is killed by another fault
+	}
+	c.locks.Lock()
+	defer c.locks.Unlock()
+	node := c.s.lockNodes[e.Pick%len(c.s.lockNodes)]
+	node.Kill()
+	pause(ctx, e.For)
+	return node.Restart(context.WithoutCancel(ctx))
+}
+
+// loseTasks deletes all that asynq knows, at one moment: what is left when half of it is deleted is not what this is about.
+const loseTasks = `for _, key in ipairs(redis.call("KEYS", "asynq:*")) do redis.call("DEL", key) end`
+
+// loseLocks deletes most of the object locks.
+func (c *chaos) loseLocks(ctx context.Context, rng *rand.Rand) {
+	for _, rdb := range c.s.locksAt {
+		lose(ctx, rdb, "drydock:*:lock:*", 0.7, rng)
+	}
+}
+
+// lose deletes each key that matches a pattern, at random. When another fault has Redis down, there is nothing to lose.
+func lose(ctx context.Context, rdb *redis.Client, pattern string, chance float64, rng *rand.Rand) {
+	scan := rdb.Scan(ctx, 0, pattern, 1000).Iterator()
 	for scan.Next(ctx) {
-		if rng.Float64() >= chance {
-			continue
-		}
-		if err := unlessDown(c.s.direct.Del(ctx, scan.Val()).Err()); err != nil {
-			return err
+		if rng.Float64() < chance {
+			_ = rdb.Del(ctx, scan.Val())
 		}
 	}
-	return unlessDown(scan.Err())
 }
 
 // setClock steps the clock of all workers, at once for each of them.

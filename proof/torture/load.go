@@ -123,7 +123,7 @@ func (l *load) await(ctx context.Context, u *user, id, state string, within time
 			continue
 		case err != nil:
 			return err
-		case lease.Status == state || lease.Status == "destroyed":
+		case lease.Status != "pending" && lease.Status != "acquired" && (state == "active" || lease.Status == state):
 			return nil
 		}
 	}

@@ -25,6 +25,8 @@ type Config struct {
 	For time.Duration
 	// Binary is drydock's, Hook that of proof/torture/hook, alone in its folder.
 	Binary, Hook string
+	// LockNodes keeps the object locks on three servers of their own, instead of on the data Redis.
+	LockNodes bool
 	// Dir is where the run makes its own folder.
 	Dir string
 	// Clients is how many take and release leases at once; default 12.

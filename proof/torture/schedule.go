@@ -24,6 +24,8 @@ const (
 	Stop Fault = "stop"
 	// KillRedis kills Redis with SIGKILL and starts it again on its append-only file.
 	KillRedis Fault = "kill-redis"
+	// KillLocks kills one of the servers that hold the object locks, which forgets them, and starts it again.
+	KillLocks Fault = "kill-locks"
 	// Slow delays what passes between the processes and Redis.
 	Slow Fault = "slow"
 	// Cut cuts all connections to Redis, now and again.
@@ -48,6 +50,7 @@ const (
 func Faults() []Fault {
 	return []Fault{
 		KillWorker, KillAPI, KillReply, Stop, KillRedis, Slow, Cut, Drop, FlushScripts, LoseLocks, LoseTasks, Clock, Hooks, Full,
+		KillLocks,
 	}
 }
 
@@ -98,6 +101,7 @@ var shapes = map[Fault]shape{
 	KillReply:    {1500 * time.Millisecond, 0, 400 * time.Millisecond},
 	Stop:         {800 * time.Millisecond, lockTTL * 6 / 5, lockTTL * 3},
 	KillRedis:    {1500 * time.Millisecond, 0, 800 * time.Millisecond},
+	KillLocks:    {700 * time.Millisecond, 0, 500 * time.Millisecond},
 	Slow:         {time.Second, 200 * time.Millisecond, time.Second},
 	Cut:          {300 * time.Millisecond, 0, 200 * time.Millisecond},
 	Drop:         {500 * time.Millisecond, 200 * time.Millisecond, time.Second},

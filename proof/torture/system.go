@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -36,6 +37,9 @@ type system struct {
 	dir    string
 	redis  *embedded.Server
 	direct *redis.Client // past the proxy
+	// lockNodes hold the object locks, in memory; none when the data Redis does. locksAt are clients of whatever holds them.
+	lockNodes []*embedded.Server
+	locksAt   []*redis.Client
 	// toRedis is what the processes reach Redis through, toAPI what clients reach the API through.
 	toRedis, toAPI *proxy
 	api            *process
@@ -79,6 +83,12 @@ func startSystem(ctx context.Context, cfg Config) (s *system, err error) {
 	s.onClose(s.redis.Stop)
 	s.direct = redis.NewClient(&redis.Options{Addr: s.redis.Addr(), DialTimeout: time.Second})
 	s.onClose(func() { _ = s.direct.Close() })
+	s.locksAt = []*redis.Client{s.direct}
+	if cfg.LockNodes {
+		if err = s.startLockNodes(ctx); err != nil {
+			return s, err
+		}
+	}
 	if s.toRedis, err = startProxy(s.redis.Addr()); err != nil {
 		return s, err
 	}
@@ -97,6 +107,21 @@ func startSystem(ctx context.Context, cfg Config) (s *system, err error) {
 	return s, s.declare(ctx)
 }
 
+func (s *system) startLockNodes(ctx context.Context) error {
+	s.locksAt = nil
+	for i := range 3 {
+		node, err := embedded.StartServer(ctx, embedded.Config{Dir: filepath.Join(s.dir, fmt.Sprintf("locks%d", i))})
+		if err != nil {
+			return err
+		}
+		s.onClose(node.Stop)
+		client := redis.NewClient(&redis.Options{Addr: node.Addr(), DialTimeout: time.Second})
+		s.onClose(func() { _ = client.Close() })
+		s.lockNodes, s.locksAt = append(s.lockNodes, node), append(s.locksAt, client)
+	}
+	return nil
+}
+
 func (s *system) startProcesses(apiPort int) error {
 	url := "redis://" + s.toRedis.addr() + "/0"
 	common := []string{"--redis", url, "--lock-ttl", lockTTL.String(), "--hook-folder", filepath.Dir(s.cfg.Hook)}
@@ -104,10 +129,14 @@ func (s *system) startProcesses(apiPort int) error {
 		name: "api", binary: s.cfg.Binary, log: &log{},
 		args: append([]string{"api", "--listen", fmt.Sprintf("127.0.0.1:%d", apiPort)}, common...),
 	}
+	var nodes []string
+	for _, node := range s.lockNodes {
+		nodes = append(nodes, "--lock-redis", node.URL())
+	}
 	for i := range workers {
 		s.workers = append(s.workers, &process{
 			name: fmt.Sprintf("worker %d", i), binary: s.cfg.Binary, log: &log{},
-			args: append([]string{"worker", "--shutdown-timeout", "1s", "--concurrency", "8"}, common...),
+			args: slices.Concat([]string{"worker", "--shutdown-timeout", "1s", "--concurrency", "8"}, common, nodes),
 			env:  []string{"DRYDOCK_TEST_CLOCK=" + s.clockFile},
 		})
 	}
