@@ -49,6 +49,15 @@ test/arch: ## Run the tests of the code base's structure alone
 model: setup ## Check the model of the protocol with spin: it holds, and fails with each part taken away
 	go test -count=1 -v ./proof
 
+# How long, from which seed on (default: the clock's, printed), and which faults: `make torture FOR=30m SEED=7 FAULTS=stop,kill-redis`.
+FOR    ?= 5m
+SEED   ?= 0
+FAULTS ?= all
+
+.PHONY: torture
+torture: setup ## Run real processes under load and faults, and check the history (FOR=30m SEED=7 FAULTS=stop,cut)
+	go test -count=1 -v -timeout 0 ./proof/torture -run 'TestTorture$$' -for $(FOR) -seed $(SEED) -faults $(FAULTS)
+
 .PHONY: bench
 bench: setup ## Run the benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
