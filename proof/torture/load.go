@@ -67,8 +67,8 @@ func (l *load) stop(within time.Duration) {
 // turn takes a lease, uses it, and gives it back or leaves it to expire.
 func (l *load) turn(ctx context.Context, u *user) error {
 	typ, ttl := "host", time.Hour
-	if u.rng.IntN(5) < 2 {
-		typ = "made"
+	if u.rng.IntN(2) == 0 {
+		typ = madeType
 	}
 	left := u.rng.IntN(8) == 0
 	if left {
@@ -79,7 +79,10 @@ func (l *load) turn(ctx context.Context, u *user) error {
 		return err
 	}
 	id := made.Object
-	if u.rng.IntN(6) > 0 {
+	// Half of those whose activation takes time are not waited for: their commands come in while hooks run.
+	if hasty := typ == madeType && u.rng.IntN(2) == 0; hasty {
+		pause(ctx, time.Duration(u.rng.IntN(600))*time.Millisecond)
+	} else if u.rng.IntN(6) > 0 {
 		if err := l.await(ctx, u, id, "active", 3*time.Second); err != nil {
 			return err
 		}

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"drydock/proof/torture/target"
 )
 
 // Config says what a run is.
@@ -182,6 +184,10 @@ func (s *system) settle(ctx context.Context, b *book, report *Report) (History, 
 		pause(bounded, 200*time.Millisecond)
 	}
 	report.Settled = time.Since(begin)
+	if slices.Contains(s.cfg.Faults, Hooks) {
+		// What hung when its worker was killed goes on now, long after others have done its work.
+		pause(ctx, target.Hangs+time.Second)
+	}
 	b.mu.Lock()
 	h.Calls = slices.Clone(b.calls)
 	b.mu.Unlock()

@@ -99,7 +99,7 @@ var shapes = map[Fault]shape{
 	KillWorker:   {700 * time.Millisecond, 0, 500 * time.Millisecond},
 	KillAPI:      {1500 * time.Millisecond, 0, 400 * time.Millisecond},
 	KillReply:    {1500 * time.Millisecond, 0, 400 * time.Millisecond},
-	Stop:         {800 * time.Millisecond, lockTTL * 6 / 5, lockTTL * 3},
+	Stop:         {800 * time.Millisecond, lockTTL * 6 / 5, lockTTL * 6},
 	KillRedis:    {1500 * time.Millisecond, 0, 800 * time.Millisecond},
 	KillLocks:    {700 * time.Millisecond, 0, 500 * time.Millisecond},
 	Slow:         {time.Second, 200 * time.Millisecond, time.Second},

@@ -62,11 +62,11 @@ const (
 	Fail Trouble = "fail"
 )
 
-// hangs is longer than the timeout of every hook of a torture run.
-const hangs = 10 * time.Second
+// Hangs is how long a hook hangs: longer than the timeout of every hook of a torture run. One whose worker was killed goes on afterwards.
+const Hangs = 2500 * time.Millisecond
 
 // longest bounds how long a hook takes before its work, and again after it.
-const longest = 100 * time.Millisecond
+const longest = 250 * time.Millisecond
 
 // ErrRefused is the error of a hook with an older fence than one that the target has seen, or on a resource that is gone.
 var ErrRefused = errors.New("refused")
@@ -114,7 +114,7 @@ func (t Target) Run(getenv func(string) string) error {
 	}
 	trouble := t.trouble()
 	if trouble == HangBefore {
-		time.Sleep(hangs)
+		time.Sleep(Hangs)
 	}
 	// Work takes time, so that things can happen meanwhile.
 	time.Sleep(rand.N(longest))
@@ -122,7 +122,7 @@ func (t Target) Run(getenv func(string) string) error {
 	time.Sleep(rand.N(longest))
 	switch {
 	case trouble == HangAfter:
-		time.Sleep(hangs)
+		time.Sleep(Hangs)
 	case trouble == Fail && err == nil:
 		return errors.New("in a bad mood")
 	}
