@@ -29,7 +29,7 @@ type checker struct {
 	found     []Violation
 }
 
-func (c *checker) breach(check, format string, args ...any) {
+func (c *checker) breachf(check, format string, args ...any) {
 	c.found = append(c.found, Violation{check, fmt.Sprintf(format, args...)})
 }
 
@@ -71,14 +71,14 @@ func (c *checker) checkCreated() {
 		asked[call.Author] = true
 		switch ids := byOwner[call.Author]; {
 		case len(ids) > 1:
-			c.breach("created", "one request made the leases %q: %v", ids, call)
+			c.breachf("created", "one request made the leases %q: %v", ids, call)
 		case call.Object != "" && !slices.Contains(ids, call.Object):
-			c.breach("created", "lease %s was promised, and there is %q: %v", call.Object, ids, call)
+			c.breachf("created", "lease %s was promised, and there is %q: %v", call.Object, ids, call)
 		}
 	}
 	for _, owner := range slices.Sorted(maps.Keys(byOwner)) {
 		if !asked[owner] {
-			c.breach("created", "nobody asked for the leases %q of %q", byOwner[owner], owner)
+			c.breachf("created", "nobody asked for the leases %q of %q", byOwner[owner], owner)
 		}
 	}
 }
@@ -96,7 +96,7 @@ func (c *checker) checkConsumed() {
 				byAuthor[cmd.Author] = append(byAuthor[cmd.Author], sent{object, cmd.ID})
 			}
 			if cmd.Outcome == "" {
-				c.breach("stuck", "command %s (%s) of %s was never consumed", cmd.ID, cmd.Command, object)
+				c.breachf("stuck", "command %s (%s) of %s was never consumed", cmd.ID, cmd.Command, object)
 			}
 		}
 	}
@@ -108,15 +108,15 @@ func (c *checker) checkConsumed() {
 		delete(byAuthor, call.Author)
 		switch {
 		case len(found) > 1:
-			c.breach("consumed once", "one request made %d commands, %v: %v", len(found), found, call)
+			c.breachf("consumed once", "one request made %d commands, %v: %v", len(found), found, call)
 		case call.CommandID != "" && (len(found) == 0 || found[0] != sent{call.Object, call.CommandID}):
-			c.breach("consumed once", "accepted command %s is not in the history of %s, where there is %v: %v", call.CommandID, call.Object, found, call)
+			c.breachf("consumed once", "accepted command %s is not in the history of %s, where there is %v: %v", call.CommandID, call.Object, found, call)
 		case call.CommandID == "" && call.Status != 0 && len(found) > 0:
-			c.breach("consumed once", "the answer spoke of no command, and there is %v: %v", found, call)
+			c.breachf("consumed once", "the answer spoke of no command, and there is %v: %v", found, call)
 		}
 	}
 	for _, author := range slices.Sorted(maps.Keys(byAuthor)) {
-		c.breach("consumed once", "nobody sent %v of %q", byAuthor[author], author)
+		c.breachf("consumed once", "nobody sent %v of %q", byAuthor[author], author)
 	}
 }
 
@@ -133,17 +133,17 @@ func (c *checker) checkOrder() {
 		var latest Call // of those before, the one that was begun last
 		for i, cmd := range list {
 			if i > 0 && cmd.SentAt.Before(list[i-1].SentAt) {
-				c.breach("order", "%s: %s stands behind %s, which was sent later", object, cmd.ID, list[i-1].ID)
+				c.breachf("order", "%s: %s stands behind %s, which was sent later", object, cmd.ID, list[i-1].ID)
 			}
 			if i > 0 && cmd.Outcome != "" && cmd.Fence < list[i-1].Fence {
-				c.breach("order", "%s: %s was consumed with fence %d after %s with fence %d", object, cmd.ID, cmd.Fence, list[i-1].ID, list[i-1].Fence)
+				c.breachf("order", "%s: %s was consumed with fence %d after %s with fence %d", object, cmd.ID, cmd.Fence, list[i-1].ID, list[i-1].Fence)
 			}
 			call, ok := calls[cmd.ID]
 			if !ok {
 				continue
 			}
 			if latest.CommandID != "" && call.EndAt < latest.BeginAt {
-				c.breach("order", "%s: %s stands behind %s, and was answered before that was sent: %v, %v", object, cmd.ID, latest.CommandID, call, latest)
+				c.breachf("order", "%s: %s stands behind %s, and was answered before that was sent: %v, %v", object, cmd.ID, latest.CommandID, call, latest)
 			}
 			if call.BeginAt >= latest.BeginAt {
 				latest = call
@@ -156,12 +156,12 @@ func (c *checker) checkOrder() {
 func (c *checker) checkStuck() {
 	for _, l := range c.Leases {
 		if l.Status != "destroyed" || l.Releasing {
-			c.breach("stuck", "lease %s is %s (releasing: %t)", l.ID, l.Status, l.Releasing)
+			c.breachf("stuck", "lease %s is %s (releasing: %t)", l.ID, l.Status, l.Releasing)
 		}
 	}
 	for _, r := range c.Resources {
-		if r.Status != "active" && r.Status != "destroyed" || r.Releasing || r.Leases > 0 {
-			c.breach("stuck", "resource %s (%s) is %s (releasing: %t) with %d leases", r.ID, r.Name, r.Status, r.Releasing, r.Leases)
+		if !r.rests() {
+			c.breachf("stuck", "resource %s (%s) is %s (releasing: %t) with %d leases", r.ID, r.Name, r.Status, r.Releasing, r.Leases)
 		}
 	}
 }
@@ -177,7 +177,7 @@ func (c *checker) checkApplied() {
 		}
 		mayBreak := l.Type == madeType && l.ActivatedAt == nil
 		if applied > 1 || applied == 0 && l.Status == "destroyed" && !mayBreak {
-			c.breach("applied once", "lease %s is destroyed, and %d releases were applied", l.ID, applied)
+			c.breachf("applied once", "lease %s is destroyed, and %d releases were applied", l.ID, applied)
 		}
 	}
 }
@@ -195,7 +195,7 @@ func (c *checker) checkHolders() {
 		slices.SortFunc(list, func(a, b Lease) int { return a.AcquiredAt.Compare(*b.AcquiredAt) })
 		for i := 1; i < len(list); i++ {
 			if end := list[i-1].DestroyedAt; end == nil || list[i].AcquiredAt.Before(*end) {
-				c.breach("one holder", "leases %s and %s had a place on %s at once", list[i-1].ID, list[i].ID, id)
+				c.breachf("one holder", "leases %s and %s had a place on %s at once", list[i-1].ID, list[i].ID, id)
 			}
 		}
 	}
@@ -213,18 +213,18 @@ func (c *checker) checkEffects() {
 	keys := map[string]string{}
 	for _, e := range c.done() {
 		if last, ok := newest[e.Object]; ok && e.Fence < last.Fence {
-			c.breach("fence", "%s of %s with fence %d was done after %s with fence %d", e.Step, e.Object, e.Fence, last.Step, last.Fence)
+			c.breachf("fence", "%s of %s with fence %d was done after %s with fence %d", e.Step, e.Object, e.Fence, last.Step, last.Fence)
 		}
 		newest[e.Object] = e
 		if f, ok := first[e.Key]; !ok {
 			first[e.Key] = e
 		} else if f.Step != e.Step || f.Object != e.Object || f.Resource != e.Resource {
-			c.breach("idempotency key", "%q is the key of %s of %s on %s, and of %s of %s on %s",
+			c.breachf("idempotency key", "%q is the key of %s of %s on %s, and of %s of %s on %s",
 				e.Key, f.Step, f.Object, f.Resource, e.Step, e.Object, e.Resource)
 		}
 		step := e.Step + " " + e.Object + " " + e.Resource
 		if key, ok := keys[step]; ok && key != e.Key {
-			c.breach("idempotency key", "%s was done under the keys %q and %q", step, key, e.Key)
+			c.breachf("idempotency key", "%s was done under the keys %q and %q", step, key, e.Key)
 		}
 		keys[step] = e.Key
 	}
@@ -251,7 +251,7 @@ func (c *checker) checkLate() {
 			stored = lease.DestroyedAt
 		}
 		if at := time.Unix(0, e.At); stored != nil && at.After(stored.Add(storedLate)) {
-			c.breach("late effect", "%s of %s with fence %d was done at %v, and its success had been stored at %v", e.Step, e.Object, e.Fence,
+			c.breachf("late effect", "%s of %s with fence %d was done at %v, and its success had been stored at %v", e.Step, e.Object, e.Fence,
 				at.UTC().Format(time.RFC3339Nano), stored.Format(time.RFC3339Nano))
 		}
 	}
@@ -281,7 +281,7 @@ func (c *checker) checkDone() {
 	}
 	want := func(what, object, resource string, at *time.Time) {
 		if at != nil && !done[step{what, object, resource}] {
-			c.breach("effect missing", "%s of %s on %s is stored as done at %v, and never was", what, object, resource, at.Format(time.RFC3339Nano))
+			c.breachf("effect missing", "%s of %s on %s is stored as done at %v, and never was", what, object, resource, at.Format(time.RFC3339Nano))
 		}
 	}
 	for _, l := range c.Leases {
@@ -307,7 +307,7 @@ func (c *checker) checkTarget() {
 	for _, e := range effects {
 		t := things[e.ResourceName]
 		wrong := func(why string) {
-			c.breach("one holder outside", "%s of %s on %s (%s) with fence %d: %s %s", e.Step, e.Object, e.ResourceName, e.Resource, e.Fence, why, t.holder)
+			c.breachf("one holder outside", "%s of %s on %s (%s) with fence %d: %s %s", e.Step, e.Object, e.ResourceName, e.Resource, e.Fence, why, t.holder)
 		}
 		switch lease := idOf(e.Object); e.Step {
 		case target.StepActivate:

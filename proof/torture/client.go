@@ -10,6 +10,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -36,7 +37,7 @@ func (b *book) add(c Call) {
 	b.calls = append(b.calls, c)
 }
 
-func (b *book) strange(format string, args ...any) {
+func (b *book) strangef(format string, args ...any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(b.odd) < 20 {
@@ -76,8 +77,8 @@ func (u *user) do(ctx context.Context, method, path, body string, header ...stri
 	if err != nil {
 		return answer{}, err
 	}
-	for i := 0; i < len(header); i += 2 {
-		req.Header.Set(header[i], header[i+1])
+	for pair := range slices.Chunk(header, 2) {
+		req.Header.Set(pair[0], pair[1])
 	}
 	resp, err := u.http.Do(req)
 	if err != nil {
@@ -86,7 +87,7 @@ func (u *user) do(ctx context.Context, method, path, body string, header ...stri
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
 	if resp.StatusCode == http.StatusInternalServerError {
-		u.book.strange("%s %s = 500: %s", method, path, text)
+		u.book.strangef("%s %s = 500: %s", method, path, text)
 	}
 	return answer{resp.StatusCode, text}, err
 }

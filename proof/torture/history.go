@@ -79,6 +79,11 @@ type Resource struct {
 	DestroyedAt *time.Time `json:"destroyed_at"`
 }
 
+// rests says whether nothing is to be done about a resource.
+func (r Resource) rests() bool {
+	return (r.Status == "active" || r.Status == "destroyed") && !r.Releasing && r.Leases == 0
+}
+
 // Command is a command as the API shows it.
 type Command struct {
 	ID      string `json:"id"`

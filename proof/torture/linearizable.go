@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/anishathalye/porcupine"
@@ -98,14 +99,14 @@ func (c *checker) search(check, what string, model porcupine.Model, ops []porcup
 	switch porcupine.CheckOperationsTimeout(model, ops, searchTime) {
 	case porcupine.Ok:
 	case porcupine.Unknown:
-		c.breach(check, "%s: no verdict within %v on %d calls", what, searchTime, len(ops))
+		c.breachf(check, "%s: no verdict within %v on %d calls", what, searchTime, len(ops))
 	case porcupine.Illegal:
-		text := ""
+		var text strings.Builder
 		slices.SortFunc(ops, func(a, b porcupine.Operation) int { return cmp.Compare(a.Call, b.Call) })
 		for _, op := range ops[:min(len(ops), 60)] {
-			text += fmt.Sprintf("\n  %v to %v: %s", time.Duration(op.Call), time.Duration(op.Return), model.DescribeOperation(op.Input, nil))
+			fmt.Fprintf(&text, "\n  %v to %v: %s", time.Duration(op.Call), time.Duration(op.Return), model.DescribeOperation(op.Input, nil))
 		}
-		c.breach(check, "%s: no order explains the answers:%s", what, text)
+		c.breachf(check, "%s: no order explains the answers:%s", what, &text)
 	}
 }
 

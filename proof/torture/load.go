@@ -109,10 +109,11 @@ func (l *load) turn(ctx context.Context, u *user) error {
 		_, _ = u.read(ctx, id, "")
 	}
 	wg.Wait()
+	err = errors.Join(errs...)
 	if u.rng.IntN(2) == 0 {
-		errs = append(errs, l.await(ctx, u, id, "destroyed", 2*time.Second))
+		err = errors.Join(err, l.await(ctx, u, id, "destroyed", 2*time.Second))
 	}
-	return errors.Join(errs...)
+	return err
 }
 
 // await reads a lease until it has come as far as a state, has got beyond it, or the time is over.

@@ -54,7 +54,7 @@ type Report struct {
 	Logs string
 }
 
-func (r Report) String() string {
+func (r *Report) String() string {
 	var faults []string
 	for _, f := range slices.Sorted(maps.Keys(r.Faults)) {
 		faults = append(faults, fmt.Sprintf("%s %d", f, r.Faults[f]))
@@ -201,20 +201,26 @@ func (s *system) explain(ctx context.Context, u *user, left []string) {
 	for _, what := range left {
 		kind, id, _ := strings.Cut(what, " ")
 		s.cfg.Logf("not done: %s", what)
-		if kind != "lease" {
+		if kind == "command" {
 			continue
 		}
-		for _, path := range []string{"/v1/leases/" + id, "/v1/leases/" + id + "/logs"} {
+		object := "/v1/" + kind + "s/" + id
+		for _, path := range []string{object, object + "/logs"} {
 			a, err := u.do(ctx, http.MethodGet, path, "")
 			s.cfg.Logf("GET %s = %d %s %v", path, a.status, a.body, err)
 		}
-		score, err := s.direct.ZScore(ctx, "drydock:{default}:wake", "lease:"+id).Result()
+		score, err := s.direct.ZScore(ctx, "drydock:{default}:wake", kind+":"+id).Result()
 		s.cfg.Logf("its time in the wake index is in %v (%v)", time.Until(time.UnixMilli(int64(score))), err)
 	}
 }
 
-// waiting returns what has commands that nobody has consumed.
+// waiting returns the resources that are not at rest, and the commands that nobody has consumed.
 func waiting(h History) (left []string) {
+	for _, r := range h.Resources {
+		if !r.rests() {
+			left = append(left, "resource "+r.ID)
+		}
+	}
 	for id, commands := range h.Commands {
 		for _, c := range commands {
 			if c.Outcome == "" {

@@ -52,8 +52,8 @@ type system struct {
 func (s *system) onClose(f func()) { s.closers = append(s.closers, f) }
 
 func (s *system) close() {
-	for i := len(s.closers) - 1; i >= 0; i-- {
-		s.closers[i]()
+	for _, f := range slices.Backward(s.closers) {
+		f()
 	}
 	s.closers = nil
 }

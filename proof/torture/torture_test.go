@@ -72,7 +72,7 @@ func round(t *testing.T, seed uint64, faults []Fault, duration time.Duration) Re
 		// With several faults, every other round has lock servers of its own.
 		LockNodes: slices.Contains(faults, KillLocks) && (len(faults) == 1 || seed%2 == 0),
 	})
-	t.Logf("seed %d: %v", seed, report)
+	t.Logf("seed %d: %v", seed, &report)
 	for _, v := range report.Violations {
 		t.Errorf("seed %d: %v", seed, v)
 	}
@@ -90,6 +90,7 @@ func round(t *testing.T, seed uint64, faults []Fault, duration time.Duration) Re
 
 // TestTorture runs all faults together, or those of -faults, for as long as -for says.
 func TestTorture(t *testing.T) {
+	t.Parallel()
 	faults, err := ParseFaults(*faultsFlag)
 	if err != nil {
 		t.Fatal(err)
@@ -104,6 +105,7 @@ func TestTorture(t *testing.T) {
 
 // TestTortureWithEachFault runs each fault alone, for a few seconds.
 func TestTortureWithEachFault(t *testing.T) {
+	t.Parallel()
 	for _, fault := range Faults() {
 		t.Run(string(fault), func(t *testing.T) {
 			t.Parallel()
