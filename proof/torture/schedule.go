@@ -135,7 +135,9 @@ func Plan(seed uint64, faults []Fault, duration time.Duration) []Event {
 				break
 			}
 			plan = append(plan, e)
-			at += e.For
+			if fault != Stop { // several workers may be stopped at once
+				at += e.For
+			}
 		}
 	}
 	slices.SortStableFunc(plan, func(a, b Event) int { return cmp.Compare(a.At, b.At) })

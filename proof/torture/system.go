@@ -28,7 +28,7 @@ const (
 	hookTimeout = time.Second
 	workers     = 3
 	poolHosts   = 3
-	madeHosts   = 3
+	madeHosts   = 5
 )
 
 // system is all that a run is made of.

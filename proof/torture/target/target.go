@@ -66,7 +66,7 @@ const (
 const Hangs = 2500 * time.Millisecond
 
 // longest bounds how long a hook takes before its work, and again after it.
-const longest = 250 * time.Millisecond
+const longest = 150 * time.Millisecond
 
 // ErrRefused is the error of a hook with an older fence than one that the target has seen, or on a resource that is gone.
 var ErrRefused = errors.New("refused")
