@@ -106,9 +106,9 @@ var shapes = map[Fault]shape{
 	Cut:          {300 * time.Millisecond, 0, 200 * time.Millisecond},
 	Drop:         {500 * time.Millisecond, 200 * time.Millisecond, time.Second},
 	FlushScripts: {200 * time.Millisecond, 0, 0},
-	LoseLocks:    {100 * time.Millisecond, 0, 100 * time.Millisecond},
+	LoseLocks:    {200 * time.Millisecond, 0, 100 * time.Millisecond},
 	LoseTasks:    {200 * time.Millisecond, 0, 0},
-	Clock:        {200 * time.Millisecond, 0, time.Second},
+	Clock:        {400 * time.Millisecond, 0, time.Second},
 	Hooks:        {1500 * time.Millisecond, 200 * time.Millisecond, 1200 * time.Millisecond},
 	Full:         {time.Second, 200 * time.Millisecond, 800 * time.Millisecond},
 }

@@ -34,7 +34,7 @@ func TestSameSeedSameSchedule(t *testing.T) {
 	}
 }
 
-const firstOfSeed7 = "  0.361s clock         for 0.687s pick 935"
+const firstOfSeed7 = "  0.515s flush-scripts for 0.000s pick 162"
 
 func TestPlanKeepsWithinTheRun(t *testing.T) {
 	t.Parallel()
