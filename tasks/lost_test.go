@@ -17,7 +17,7 @@ func TestQueueIsSeenAgainAfterItsKeysWereLost(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	rdb := redistest.Client(t, server)
-	client := NewClient(func() *asynq.Client { return asynq.NewClientFromRedisClient(rdb) }, 0)
+	client := NewRenewingClient(func() *asynq.Client { return asynq.NewClientFromRedisClient(rdb) }, 0)
 	inspector := asynq.NewInspectorFromRedisClient(rdb)
 	look := func(want int) {
 		t.Helper()

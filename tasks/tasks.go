@@ -98,9 +98,14 @@ type Client struct {
 // there: when asynq's keys are lost, tasks still flow, and nobody who looks sees the queue until there is another client.
 const clientAge = 10 * time.Second
 
-// NewClient returns a Client. connect makes a client of asynq's on a connection that is somebody else's to close; it is called again
-// and again. Completed tasks stay visible in Asynqmon for retention; 0 = not at all.
-func NewClient(connect func() *asynq.Client, retention time.Duration) *Client {
+// NewClient returns a Client. Completed tasks stay visible in Asynqmon for retention; 0 = not at all.
+func NewClient(c *asynq.Client, retention time.Duration) *Client {
+	return NewRenewingClient(func() *asynq.Client { return c }, retention)
+}
+
+// NewRenewingClient returns a Client for a process that lives for long. connect makes a client of asynq's on a connection that is
+// somebody else's to close; it is called every few seconds, so that a queue whose name was lost gets it back.
+func NewRenewingClient(connect func() *asynq.Client, retention time.Duration) *Client {
 	return &Client{connect: connect, retention: retention}
 }
 

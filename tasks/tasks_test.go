@@ -96,7 +96,7 @@ func queue(t *testing.T, server *embedded.Server, db int, retention time.Duratio
 		_ = client.Close()
 		_ = inspector.Close()
 	})
-	return tasks.NewClient(func() *asynq.Client { return client }, retention), inspector
+	return tasks.NewClient(client, retention), inspector
 }
 
 func TestEnqueue(t *testing.T) {

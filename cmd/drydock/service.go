@@ -159,7 +159,7 @@ func newService(opts *options) (*service, error) {
 	s.prom.MustRegister(metrics.NewCollector(metrics.CollectorConfig{
 		Store: s.store, Queue: tasks.NewInspector(asynq.NewInspectorFromRedisClient(rdb)), Namespaces: opts.namespaces, Log: log,
 	}), buildInfo())
-	s.tasks = tasks.NewClient(func() *asynq.Client { return asynq.NewClientFromRedisClient(rdb) }, opts.taskRetention)
+	s.tasks = tasks.NewRenewingClient(func() *asynq.Client { return asynq.NewClientFromRedisClient(rdb) }, opts.taskRetention)
 	s.onClose(func() { _ = rdb.Close() })
 	s.onClose(s.store.Close)
 	return s, nil

@@ -29,6 +29,9 @@ type Config struct {
 	Binary, Hook string
 	// LockNodes keeps the object locks on three servers of their own, instead of on the data Redis.
 	LockNodes bool
+	// LongLocks gives workers locks that last so long that they do not notice when one is lost: then there are two holders, and only the
+	// guard in front of each write is left.
+	LongLocks bool
 	// Dir is where the run makes its own folder.
 	Dir string
 	// Clients is how many take and release leases at once; default 12.

@@ -24,6 +24,8 @@ import (
 const (
 	// lockTTL is short, so that what a dead worker held comes back soon.
 	lockTTL = 500 * time.Millisecond
+	// longLockTTL is asked after in a third of it, which is longer than any hook.
+	longLockTTL = 6 * time.Second
 	// hookTimeout is that of the exec blueprint's hooks.
 	hookTimeout = time.Second
 	workers     = 3
@@ -124,7 +126,11 @@ func (s *system) startLockNodes(ctx context.Context) error {
 
 func (s *system) startProcesses(apiPort int) error {
 	url := "redis://" + s.toRedis.addr() + "/0"
-	common := []string{"--redis", url, "--lock-ttl", lockTTL.String(), "--hook-folder", filepath.Dir(s.cfg.Hook)}
+	ttl := lockTTL
+	if s.cfg.LongLocks {
+		ttl = longLockTTL
+	}
+	common := []string{"--redis", url, "--lock-ttl", ttl.String(), "--hook-folder", filepath.Dir(s.cfg.Hook)}
 	s.api = &process{
 		name: "api", binary: s.cfg.Binary, log: &log{},
 		args: append([]string{"api", "--listen", fmt.Sprintf("127.0.0.1:%d", apiPort)}, common...),

@@ -69,8 +69,9 @@ func round(t *testing.T, seed uint64, faults []Fault, duration time.Duration) Re
 	report, err := Run(ctx, Config{
 		Seed: seed, Faults: faults, For: duration, Binary: filepath.Join(dir, "drydock"), Hook: filepath.Join(dir, "hooks", "hook"),
 		Dir: t.TempDir(), Logf: t.Logf,
-		// With several faults, every other round has lock servers of its own.
+		// With several faults, every other round has lock servers of its own. Where nothing but locks is lost, workers do not notice it.
 		LockNodes: slices.Contains(faults, KillLocks) && (len(faults) == 1 || seed%2 == 0),
+		LongLocks: slices.Equal(faults, []Fault{LoseLocks}),
 	})
 	t.Logf("seed %d: %v", seed, &report)
 	for _, v := range report.Violations {
