@@ -206,16 +206,24 @@ func (c *checker) done() []target.Effect {
 	return slices.DeleteFunc(slices.Clone(c.Effects), func(e target.Effect) bool { return e.Refused != "" })
 }
 
-// checkEffects: a step is done again only under its own key, and never for an older writer after a newer one.
+// checkEffects: a step is done again only under its own key and by a newer writer, and never for an older writer after a newer one.
 func (c *checker) checkEffects() {
 	newest := map[string]target.Effect{}
 	first := map[string]target.Effect{}
+	runs := map[string]map[int64]bool{}
 	keys := map[string]string{}
 	for _, e := range c.done() {
 		if last, ok := newest[e.Object]; ok && e.Fence < last.Fence {
 			c.breachf("fence", "%s of %s with fence %d was done after %s with fence %d", e.Step, e.Object, e.Fence, last.Step, last.Fence)
 		}
 		newest[e.Object] = e
+		if runs[e.Key] == nil {
+			runs[e.Key] = map[int64]bool{}
+		}
+		if runs[e.Key][e.Fence] {
+			c.breachf("fence", "%s of %s was done twice with fence %d", e.Step, e.Object, e.Fence)
+		}
+		runs[e.Key][e.Fence] = true
 		if f, ok := first[e.Key]; !ok {
 			first[e.Key] = e
 		} else if f.Step != e.Step || f.Object != e.Object || f.Resource != e.Resource {

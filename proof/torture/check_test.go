@@ -132,6 +132,7 @@ func TestCheckFindsWhatIsWrong(t *testing.T) {
 		{"no release was applied", func(h *History) { h.Commands["l2"][0].Outcome = "refused" }, "applied once", "0 releases were applied"},
 		{"two holders, as stored", func(h *History) { h.Leases[1].AcquiredAt = at(45) }, "one holder", "l1 and l2 had a place on r1 at once"},
 		{"an older fence after a newer one", func(h *History) { h.Effects[5].Fence = 1 }, "fence", "activate_lease of default/lease/l2 with fence 1 was done after activate_lease with fence 2"},
+		{"a step is done twice by one writer", func(h *History) { h.Effects[5].Fence = 2 }, "fence", "activate_lease of default/lease/l2 was done twice with fence 2"},
 		{"an older fence of another step", func(h *History) { h.Effects[6].Fence, h.Effects[7].Fence = 2, 2 }, "fence", "with fence 2 was done after"},
 		{"a repeated step has another key", func(h *History) { h.Effects[5].Key = "other" }, "idempotency key", "was done under the keys"},
 		{"two steps have one key", func(h *History) { h.Effects[7].Key = h.Effects[6].Key }, "idempotency key", "is the key of"},
