@@ -15,7 +15,7 @@ GOVULNCHECK   := bin/govulncheck-$(GOVULNCHECK_VERSION)
 
 .PHONY: help
 help: ## List the targets
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z][a-z\/]*:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z][a-z\/]*:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 ## Build and run
 
@@ -57,6 +57,10 @@ FAULTS ?= all
 .PHONY: torture
 torture: setup ## Run real processes under load and faults, and check the history (FOR=30m SEED=7 FAULTS=stop,cut)
 	go test -count=1 -v -timeout 0 ./proof/torture -run 'TestTorture$$' -for $(FOR) -seed $(SEED) -faults $(FAULTS)
+
+.PHONY: torture/mutations
+torture/mutations: setup ## Take away one part of Drydock after another, and see that the histories show it
+	go test -count=1 -v -timeout 0 ./proof/torture -run 'TestTortureFindsWhatIsTakenAway' -mutations
 
 .PHONY: bench
 bench: setup ## Run the benchmarks

@@ -25,16 +25,18 @@ var (
 )
 
 // programs builds drydock and the hook, once for all tests.
-var programs = sync.OnceValues(func() (dir string, err error) {
-	dir = filepath.Join(buildDir, "bin")
+var programs = sync.OnceValues(func() (dir string, err error) { return buildDir, build(buildDir) })
+
+// build builds them into a folder.
+func build(dir string, flags ...string) error {
 	for pkg, out := range map[string]string{"drydock/cmd/drydock": "drydock", "drydock/proof/torture/hook": "hooks/hook"} {
-		args := append([]string{"build", "-o", filepath.Join(dir, out)}, buildFlags...)
-		if text, err := exec.Command("go", append(args, pkg)...).CombinedOutput(); err != nil {
-			return "", fmt.Errorf("go build %s: %w\n%s", pkg, err, text)
+		args := slices.Concat([]string{"build", "-o", filepath.Join(dir, out)}, buildFlags, flags, []string{pkg})
+		if text, err := exec.Command("go", args...).CombinedOutput(); err != nil {
+			return fmt.Errorf("go build %s: %w\n%s", pkg, err, text)
 		}
 	}
-	return dir, nil
-})
+	return nil
+}
 
 var buildDir string
 
@@ -57,22 +59,28 @@ func seed() uint64 {
 	return uint64(time.Now().UnixMilli()) % 1_000_000
 }
 
-// round runs one system and fails the test with what its history shows.
-func round(t *testing.T, seed uint64, faults []Fault, duration time.Duration) Report {
+// try runs one system whose programs are in a folder.
+func try(t *testing.T, dir string, seed uint64, faults []Fault, duration time.Duration) (Report, error) {
 	t.Helper()
-	dir, err := programs()
-	if err != nil {
-		t.Fatal(err)
-	}
 	ctx, cancel := context.WithTimeout(t.Context(), duration+3*time.Minute)
 	defer cancel()
-	report, err := Run(ctx, Config{
+	return Run(ctx, Config{
 		Seed: seed, Faults: faults, For: duration, Binary: filepath.Join(dir, "drydock"), Hook: filepath.Join(dir, "hooks", "hook"),
 		Dir: t.TempDir(), Logf: t.Logf,
 		// With several faults, every other round has lock servers of its own. Where nothing but locks is lost, workers do not notice it.
 		LockNodes: slices.Contains(faults, KillLocks) && (len(faults) == 1 || seed%2 == 0),
 		LongLocks: slices.Equal(faults, []Fault{LoseLocks}),
 	})
+}
+
+// round is try for the test's own programs. It fails the test with what the history shows.
+func round(t *testing.T, seed uint64, faults []Fault, duration time.Duration) Report {
+	t.Helper()
+	dir, err := programs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := try(t, dir, seed, faults, duration)
 	t.Logf("seed %d: %v", seed, &report)
 	for _, v := range report.Violations {
 		t.Errorf("seed %d: %v", seed, v)
