@@ -36,7 +36,7 @@ type Config struct {
 	Dir string
 	// Clients is how many take and release leases at once; default 12.
 	Clients int
-	// Settle is how long after the faults everything may take to be done; default one minute.
+	// Settle is how long after the faults everything may take to be done; default two minutes.
 	Settle time.Duration
 	// Logf says what happens, if set.
 	Logf func(format string, args ...any)
@@ -74,7 +74,7 @@ func Run(ctx context.Context, cfg Config) (Report, error) {
 		cfg.Clients = 12
 	}
 	if cfg.Settle == 0 {
-		cfg.Settle = time.Minute
+		cfg.Settle = 2 * time.Minute
 	}
 	if cfg.Logf == nil {
 		cfg.Logf = func(string, ...any) {}

@@ -27,7 +27,7 @@ const (
 	// longLockTTL is asked after in a third of it, which is longer than any hook.
 	longLockTTL = 6 * time.Second
 	// hookTimeout is that of the exec blueprint's hooks.
-	hookTimeout = time.Second
+	hookTimeout = 2 * time.Second
 	workers     = 3
 	poolHosts   = 3
 	madeHosts   = 5

@@ -63,7 +63,7 @@ const (
 )
 
 // Hangs is how long a hook hangs: longer than the timeout of every hook of a torture run. One whose worker was killed goes on afterwards.
-const Hangs = 2500 * time.Millisecond
+const Hangs = 3500 * time.Millisecond
 
 // longest bounds how long a hook takes before its work, and again after it.
 const longest = 150 * time.Millisecond
