@@ -46,6 +46,9 @@ func (c *chaos) run(ctx context.Context, plan []Event) error {
 		if ctx.Err() != nil {
 			break
 		}
+		if e.Fault == KillLocks && len(c.s.lockNodes) == 0 {
+			continue // the data Redis holds the locks, and is killed by another fault
+		}
 		c.mu.Lock()
 		c.counts[e.Fault]++
 		c.mu.Unlock()
@@ -189,9 +192,6 @@ func (c *chaos) killRedis(ctx context.Context, e Event) error {
 }
 
 func (c *chaos) killLocks(ctx context.Context, e Event) error {
-	if len(c.s.lockNodes) == 0 {
-		return nil // the data Redis holds them, and that is killed by another fault
-	}
 	c.locks.Lock()
 	defer c.locks.Unlock()
 	node := c.s.lockNodes[e.Pick%len(c.s.lockNodes)]
