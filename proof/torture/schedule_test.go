@@ -3,6 +3,8 @@
 package torture
 
 import (
+	"os"
+	"regexp"
 	"slices"
 	"testing"
 	"time"
@@ -72,6 +74,20 @@ func TestParseFaults(t *testing.T) {
 	for _, given := range []string{"stopp", "stop,", ",", "Stop", "stop kill-redis"} {
 		if got, err := ParseFaults(given); err == nil {
 			t.Errorf("ParseFaults(%q) = %q, want an error", given, got)
+		}
+	}
+}
+
+// TestEveryFaultIsExplained: the page for readers names each fault.
+func TestEveryFaultIsExplained(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/correctness.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fault := range Faults() {
+		if row := regexp.MustCompile("(?m)^\\|.* ?`" + string(fault) + "`.*\\|.+\\|$"); !row.Match(page) {
+			t.Errorf("docs/correctness.md has no row for %s", fault)
 		}
 	}
 }
