@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"drydock/proof/torture/target"
@@ -306,6 +307,18 @@ func (c *checker) checkDone() {
 	}
 }
 
+// about lists all that came to the target for one resource.
+func (c *checker) about(resource string) string {
+	var text strings.Builder
+	for _, e := range c.Effects {
+		if e.Resource == resource {
+			fmt.Fprintf(&text, "\n  %s to %s %s of %s, fence %d, attempt %d %s", time.Unix(0, e.BeginAt).UTC().Format("15:04:05.000"),
+				time.Unix(0, e.At).UTC().Format("15:04:05.000"), e.Step, e.Object, e.Fence, e.Attempt, e.Refused)
+		}
+	}
+	return text.String()
+}
+
 // checkTarget: by what was done to it, each thing outside has one resource at a time, and that one holder at a time.
 func (c *checker) checkTarget() {
 	type thing struct{ resource, holder string }
@@ -315,7 +328,8 @@ func (c *checker) checkTarget() {
 	for _, e := range effects {
 		t := things[e.ResourceName]
 		wrong := func(why string) {
-			c.breachf("one holder outside", "%s of %s on %s (%s) with fence %d: %s %s", e.Step, e.Object, e.ResourceName, e.Resource, e.Fence, why, t.holder)
+			c.breachf("one holder outside", "%s of %s on %s (%s) with fence %d: %s %s; what came to it:%s", e.Step, e.Object, e.ResourceName, e.Resource,
+				e.Fence, why, t.holder, c.about(e.Resource))
 		}
 		switch lease := idOf(e.Object); e.Step {
 		case target.StepActivate:
