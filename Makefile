@@ -17,7 +17,7 @@ BENCHSTAT     := bin/benchstat-$(BENCHSTAT_VERSION)
 
 .PHONY: help
 help: ## List the targets
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z][a-z\/]*:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z][a-z\/]*:.*## / { printf "  make %-17s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 ## Build and run
 
@@ -57,6 +57,19 @@ FUZZTIME ?= 10s
 .PHONY: fuzz
 fuzz: setup ## Run every fuzz target, FUZZTIME each (make fuzz FUZZTIME=1m; default 10s)
 	@scripts/fuzz.sh $(FUZZTIME)
+
+# How long, from which seed on (default: the clock's, printed), and which faults: `make torture FOR=30m SEED=7 FAULTS=stop,kill-redis`.
+FOR    ?= 5m
+SEED   ?= 0
+FAULTS ?= all
+
+.PHONY: torture
+torture: setup ## Run real processes under load and faults, and check the history (FOR=30m SEED=7 FAULTS=stop,cut)
+	go test -count=1 -v -timeout 0 ./proof/torture -run 'TestTorture$$' -for $(FOR) -seed $(SEED) -faults $(FAULTS)
+
+.PHONY: torture/mutations
+torture/mutations: setup ## Take away one part of Drydock after another, and see that the histories show it
+	go test -count=1 -v -timeout 0 ./proof/torture -run 'TestTortureFindsWhatIsTakenAway' -mutations
 
 .PHONY: bench
 bench: setup $(if $(BASE),$(BENCHSTAT)) ## Run the Go benchmarks; with BASE=<commit>, compare with that commit's (COUNT=6 rounds, BENCH=pattern)

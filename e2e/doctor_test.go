@@ -73,6 +73,12 @@ func TestDoctor(t *testing.T) {
 	rdb.Set(t.Context(), "asynq:{updates}:paused", time.Now().Unix(), 0)
 	doctor(t, url).ends(t, 1, `the queue updates is paused`)
 	rdb.Del(t.Context(), "asynq:{updates}:paused")
+	// A task whose key was lost, and not its place in the list.
+	rdb.LPush(t.Context(), "asynq:{updates}:active", "gone")
+	doctor(t, url).ends(t, 1, `PROBLEM +asynq: the queue updates cannot be read; to delete all keys asynq:\{updates\}:\* mends that`, `ok +namespace default`)
+	for _, key := range rdb.Keys(t.Context(), "asynq:{updates}:*").Val() {
+		rdb.Del(t.Context(), key)
+	}
 	sound()
 
 	// Without workers things stand still.

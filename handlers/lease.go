@@ -99,7 +99,11 @@ func (r *leaseRun) activate(ctx context.Context) (again bool, err error) {
 	if err != nil && !errors.Is(err, model.ErrResourceNotFound) {
 		return false, err
 	}
-	if res == nil || res.Status != model.ResourceActive {
+	switch {
+	case res != nil && res.Status != model.ResourceActive && lease.Work.Hook == "activate":
+		// An earlier run has begun the activation: what it made on the resource must be cleaned up before the resource is.
+		return r.breakDown(ctx, fmt.Sprintf("its resource %s is %s, and its activation had begun", res.Name, res.Status))
+	case res == nil || res.Status != model.ResourceActive:
 		return r.requeue(ctx, res)
 	}
 	hooks, err := r.hooks(ctx)

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -85,13 +86,37 @@ func Parse(typ string, payload []byte) (model.Ref, error) {
 
 // Client enqueues update tasks.
 type Client struct {
-	asynq     *asynq.Client
+	connect   func() *asynq.Client
 	retention time.Duration
+
+	mu     sync.Mutex
+	asynq  *asynq.Client
+	madeAt time.Time
 }
+
+// clientAge is how long a client of asynq's is used. One tells Redis the name of its queue once, and believes for ever that it stands
+// there: when asynq's keys are lost, tasks still flow, and nobody who looks sees the queue until there is another client.
+const clientAge = 10 * time.Second
 
 // NewClient returns a Client. Completed tasks stay visible in Asynqmon for retention; 0 = not at all.
 func NewClient(c *asynq.Client, retention time.Duration) *Client {
-	return &Client{asynq: c, retention: retention}
+	return NewRenewingClient(func() *asynq.Client { return c }, retention)
+}
+
+// NewRenewingClient returns a Client for a process that lives for long. connect makes a client of asynq's on a connection that is
+// somebody else's to close; it is called every few seconds, so that a queue whose name was lost gets it back.
+func NewRenewingClient(connect func() *asynq.Client, retention time.Duration) *Client {
+	return &Client{connect: connect, retention: retention}
+}
+
+// client returns a client of asynq's that is not too old.
+func (c *Client) client() *asynq.Client {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.asynq == nil || time.Since(c.madeAt) >= clientAge {
+		c.asynq, c.madeAt = c.connect(), time.Now()
+	}
+	return c.asynq
 }
 
 // Enqueue schedules an update of each object. On an error the objects are still in the wake index and the sweeper finds
@@ -101,13 +126,14 @@ func NewClient(c *asynq.Client, retention time.Duration) *Client {
 // that came in after that task's last look would be lost.
 func (c *Client) Enqueue(ctx context.Context, refs ...model.Ref) error {
 	var errs []error
+	client := c.client()
 	for _, ref := range refs {
 		task, err := New(ref)
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		_, err = c.asynq.EnqueueContext(ctx, task,
+		_, err = client.EnqueueContext(ctx, task,
 			asynq.Queue(Queue), asynq.MaxRetry(maxRetry), asynq.Timeout(timeout), asynq.Retention(c.retention))
 		// A conflict of random ids is this very call, sent again after its reply was lost.
 		if err != nil && !errors.Is(err, asynq.ErrTaskIDConflict) {

@@ -103,7 +103,7 @@ func (d *doctor) examine(ctx context.Context, namespaces []string) error {
 	if err := d.servers(ctx); err != nil {
 		return err
 	}
-	if err := d.queue(); err != nil {
+	if err := d.queue(ctx); err != nil {
 		return err
 	}
 	if len(namespaces) == 0 {
@@ -151,7 +151,7 @@ func (d *doctor) servers(ctx context.Context) error {
 }
 
 // queue examines asynq. Its tasks are only wake-ups: what is lost there is found again in the wake index.
-func (d *doctor) queue() error {
+func (d *doctor) queue(ctx context.Context) error {
 	inspector := asynq.NewInspectorFromRedisClient(d.rdb)
 	workers, err := inspector.Servers()
 	if err != nil {
@@ -162,12 +162,16 @@ func (d *doctor) queue() error {
 			return err
 		}
 	}
-	q, err := inspector.GetQueueInfo(tasks.Queue)
+	q, err := tasks.Info(inspector)
 	switch {
-	case errors.Is(err, asynq.ErrQueueNotFound):
-		return d.notef("asynq: there is no queue %s yet: no task was ever enqueued", tasks.Queue)
 	case err != nil:
-		return model.Unavailable(err)
+		if ping := d.store.Ping(ctx); ping != nil {
+			return ping
+		}
+		// Redis is well, and some of asynq's keys are not.
+		return d.problemf("asynq: the queue %s cannot be read; to delete all keys asynq:{%[1]s}:* mends that, and loses nothing: %s", tasks.Queue, err)
+	case q == nil:
+		return d.notef("asynq: there is no queue %s: no task was ever enqueued, or asynq's keys were lost since", tasks.Queue)
 	case q.Paused:
 		return d.problemf("asynq: the queue %s is paused, and no worker does anything; unpause it in Asynqmon", q.Queue)
 	case q.Latency > overdueAfter:

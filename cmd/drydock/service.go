@@ -164,7 +164,7 @@ func newService(opts *options) (*service, error) {
 	s.prom.MustRegister(metrics.NewCollector(metrics.CollectorConfig{
 		Store: s.store, Queue: tasks.NewInspector(asynq.NewInspectorFromRedisClient(rdb)), Namespaces: opts.namespaces, Log: log,
 	}), buildInfo())
-	s.tasks = tasks.NewClient(asynq.NewClientFromRedisClient(rdb), opts.taskRetention)
+	s.tasks = tasks.NewRenewingClient(func() *asynq.Client { return asynq.NewClientFromRedisClient(rdb) }, opts.taskRetention)
 	s.onClose(func() { _ = rdb.Close() })
 	s.onClose(s.store.Close)
 	return s, nil
@@ -301,6 +301,7 @@ func (s *service) newLocker() (*locks.Locker, error) {
 		TTL: s.opts.lockTTL, Logger: s.log, Attr: lockAttr,
 		ExtendDone: func(_ time.Duration, err error) { s.stats.LockExtended(err) },
 		Lost:       func(string, error) { s.stats.LockLost() },
+		Clocks:     testClocks(),
 	})
 	if err != nil {
 		return nil, model.Invalid("--lock-redis", "%s", err)

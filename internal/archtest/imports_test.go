@@ -43,6 +43,9 @@ var ourImports = map[string][]string{
 	"e2e":                    {everything},
 	"examples":               {},
 	"proof":                  {},
+	"proof/torture":          {"embedded", "proof/torture/target"},
+	"proof/torture/hook":     {"proof/torture/target"},
+	"proof/torture/target":   {},
 	"cmd":                    {everything},
 	"internal":               {everything},
 }
@@ -51,7 +54,7 @@ var ourImports = map[string][]string{
 var familyRows = []string{"cmd", "internal"}
 
 // forTests are packages, with all below them, that no shipped code may import.
-var forTests = []string{"blueprints/conformance", "e2e", "embedded/redistest", "internal"}
+var forTests = []string{"blueprints/conformance", "e2e", "embedded/redistest", "internal", "proof"}
 
 // theirImports says which of our packages, with all below them, may import a module that we keep behind a wall. Tests and the
 // packages in forTests are free.

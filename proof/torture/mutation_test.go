@@ -1,0 +1,123 @@
+//go:build unix
+
+package torture
+
+import (
+	"encoding/json"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+var mutationsFlag = flag.Bool("mutations", false, "build drydock without one of its parts, for each of some, and see that the histories show it")
+
+// mutations each take away something that Drydock rests on: in a file, one text is replaced.
+var mutations = []struct {
+	name, file, old, instead string
+	faults                   []Fault
+}{
+	{
+		"without the writer check", "store/lua/apply.lua",
+		"if o.status == '' or o.writer ~= step.writer then return 'stale' end",
+		"if o.status == '' then return 'stale' end step.version = tonumber(o.version) step.from = o.status",
+		[]Fault{LoseLocks},
+	},
+	{
+		"a stale write is written", "store/lua/apply.lua",
+		"if o.status == '' or o.writer ~= step.writer then return 'stale' end",
+		"if o.status == '' then return 'stale' end " +
+			"if o.writer ~= step.writer then step.version = tonumber(o.version) step.consume = nil local p = step.path or {} return 'ok', p[#p] or o.status end",
+		[]Fault{LoseLocks},
+	},
+	{
+		"the fence stands still", "store/lua/claim.lua",
+		"redis.call('HINCRBY', KEYS[1], 'fence', 1)", "redis.call('HINCRBY', KEYS[1], 'fence', 0)",
+		[]Fault{KillWorker, Hooks},
+	},
+	{
+		"a command sent again under its key is another one", "store/lua/send.lua",
+		"if known.fingerprint ~= '' then", "if false then",
+		[]Fault{Drop, KillReply},
+	},
+	{
+		"a command whose reply was lost is stored twice", "store/lua/send.lua",
+		"if redis.call('HEXISTS', KEYS[1] .. ':records', cid) == 1 then", "if false then",
+		[]Fault{Drop},
+	},
+	{
+		"out of the wake index at the claim", "store/lua/claim.lua",
+		"redis.call('ZADD', P .. 'wake', int(VISIBLE_AT), member)", "redis.call('ZREM', P .. 'wake', member)",
+		[]Fault{KillWorker},
+	},
+	{
+		"without the sweeper", "handlers/sweeper.go",
+		"err = s.Sweep(ctx, ns)", "_ = ns",
+		[]Fault{LoseTasks},
+	},
+}
+
+// TestTortureFindsWhatIsTakenAway: a history must show it when Drydock lacks one of its parts.
+func TestTortureFindsWhatIsTakenAway(t *testing.T) {
+	t.Parallel()
+	if !*mutationsFlag {
+		t.Skip("takes minutes; make torture/mutations runs it")
+	}
+	const rounds = 5
+	for _, m := range mutations {
+		t.Run(m.name, func(t *testing.T) {
+			dir := mutant(t, m.file, m.old, m.instead)
+			for n := range uint64(rounds) {
+				report, err := try(t, dir, 1+n, m.faults, 8*time.Second)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(report.Violations) > 0 {
+					t.Logf("seed %d shows %d violations, such as %s", 1+n, len(report.Violations), strings.SplitN(report.Violations[0].String(), "\n", 2)[0])
+					return
+				}
+			}
+			t.Errorf("%d histories show nothing", rounds)
+		})
+	}
+}
+
+// TestMutationsFit: the texts that mutations replace are there.
+func TestMutationsFit(t *testing.T) {
+	t.Parallel()
+	for _, m := range mutations {
+		if text, err := os.ReadFile(filepath.Join("..", "..", m.file)); err != nil || strings.Count(string(text), m.old) != 1 {
+			t.Errorf("%s: %q is not in %s once (%v)", m.name, m.old, m.file, err)
+		}
+	}
+}
+
+// mutant builds drydock with a file changed.
+func mutant(t *testing.T, file, old, instead string) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	source, err := filepath.Abs(filepath.Join("..", "..", file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed, overlay := filepath.Join(dir, "changed"), filepath.Join(dir, "overlay.json")
+	replaced, err := json.Marshal(map[string]map[string]string{"Replace": {source: changed}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, content := range map[string]string{changed: strings.Replace(string(text), old, instead, 1), overlay: string(replaced)} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := build(dir, "-overlay", overlay); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
