@@ -375,7 +375,7 @@ func paced(ctx context.Context, n int, rate float64, do func(ctx context.Context
 
 // Of the rung idle: how long the worker is watched, and how many releases follow, how far apart.
 const (
-	idleTime     = 3 * time.Second
+	idleTime     = 5 * time.Second
 	idleReleases = 100
 	idleRate     = 20
 )
