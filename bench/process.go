@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -19,12 +20,13 @@ type process struct {
 
 // start runs a program whose output goes to a file, as it would in production, with further variables in its environment.
 func start(binary, log string, args []string, env ...string) (*process, error) {
-	out, err := os.Create(log)
+	out, err := os.Create(log) //nolint:gosec // in a folder of our own
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", args[0], err)
 	}
 	defer func() { _ = out.Close() }()
-	p := &process{cmd: exec.Command(binary, args...), log: log, done: make(chan struct{})}
+	// stop and kill end it.
+	p := &process{cmd: exec.CommandContext(context.Background(), binary, args...), log: log, done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr, p.cmd.Env = out, out, append(os.Environ(), env...)
 	if err := p.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start %s: %w", args[0], err)
@@ -51,9 +53,12 @@ func (p *process) failed() error {
 	}
 	select {
 	case <-p.done:
+		if p.err == nil {
+			return fmt.Errorf("%s has ended", p.cmd.Args[1])
+		}
 		text, _ := os.ReadFile(p.log)
 		lines := bytes.Split(bytes.TrimSpace(text), []byte("\n"))
-		return fmt.Errorf("%s has ended: %v; its last words: %s", p.cmd.Args[1], p.err, lines[len(lines)-1])
+		return fmt.Errorf("%s has ended (%w); its last words: %s", p.cmd.Args[1], p.err, lines[len(lines)-1])
 	default:
 		return nil
 	}

@@ -24,7 +24,7 @@ type Costs struct {
 
 // ReadCosts takes the costs from a report that `drydock bench --json` has written; it needs the rungs lease, release and http.
 func ReadCosts(file string) (c Costs, err error) {
-	text, err := os.ReadFile(file)
+	text, err := os.ReadFile(file) //nolint:gosec // whoever runs the command names the file
 	if err != nil {
 		return c, fmt.Errorf("bench: %w", err)
 	}
@@ -82,7 +82,7 @@ const (
 // worker, then by the primary of their namespace. The same seed gives the same outcome. It is a model of where queues build up, not of
 // networks or disks: those add what they add at every load.
 func Simulate(site Site, costs Costs, livesPerSecond float64, seed uint64) Outcome {
-	rng := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // a simulation is to be repeatable
+	rng := rand.New(rand.NewPCG(seed, 0))
 	// A life has two updates, which share its costs.
 	work, store := costs.Worker.Seconds()/2, costs.Redis.Seconds()/2
 	home := make([]int, site.Namespaces)
@@ -121,19 +121,14 @@ func Simulate(site Site, costs Costs, livesPerSecond float64, seed uint64) Outco
 	}
 }
 
-// earliest is a heap of the instants at which cores become free.
+// earliest is a heap of the instants at which cores become free. There are as many cores as there are.
 type earliest []float64
 
-func (h earliest) Len() int           { return len(h) }
-func (h earliest) Less(i, j int) bool { return h[i] < h[j] }
-func (h earliest) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *earliest) Push(x any)        { *h = append(*h, x.(float64)) } //nolint:forcetypeassert // floats are all there is
-func (h *earliest) Pop() any {
-	old := *h
-	last := old[len(old)-1]
-	*h = old[:len(old)-1]
-	return last
-}
+func (h *earliest) Len() int           { return len(*h) }
+func (h *earliest) Less(i, j int) bool { return (*h)[i] < (*h)[j] }
+func (h *earliest) Swap(i, j int)      { (*h)[i], (*h)[j] = (*h)[j], (*h)[i] }
+func (h *earliest) Push(any)           { panic("bench: no core is added") }
+func (h *earliest) Pop() any           { panic("bench: no core is taken away") }
 
 // Bound is how long the 99th percentile of updates may take in [Capacity]: what Drydock promises at half of saturation.
 const Bound = 40 * time.Millisecond
