@@ -238,9 +238,13 @@ func (c *conformance) refusals() {
 		send(c.api, http.StatusUnprocessableEntity, "bogus=1", body)
 		send(limited, http.StatusTooManyRequests, "", body)
 		send(broken, http.StatusInternalServerError, "", body)
+		tooLarge := `{"x": "` + strings.Repeat("x", 1<<20) + `"}`
+		if !op.takesBody() { // then it is not read
+			c.send(c.api, c.to(op.id, somewhere(op), "bogus=1", tooLarge), http.StatusUnprocessableEntity)
+		}
 		if op.takesBody() {
 			send(c.api, http.StatusBadRequest, "", "{")
-			send(c.api, http.StatusRequestEntityTooLarge, "", `{"x": "`+strings.Repeat("x", 1<<20)+`"}`)
+			send(c.api, http.StatusRequestEntityTooLarge, "", tooLarge)
 			send(c.api, http.StatusUnsupportedMediaType, "", "kind: pool", "Content-Type: text/yaml")
 			send(c.api, http.StatusUnprocessableEntity, "", `{"bogus": 1}`)
 			send(c.api, http.StatusForbidden, "", body, "Sec-Fetch-Site: cross-site")

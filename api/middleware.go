@@ -55,7 +55,7 @@ func (s *Server) use() {
 		s.cors(),
 		s.sameOrigin(),
 		drainTooLarge,
-		middleware.BodyLimit(maxBody),
+		middleware.BodyLimitWithConfig(middleware.BodyLimitConfig{Limit: maxBody, Skipper: ignoresBody}),
 		noStore,
 		compress(),
 		s.timeout(),
@@ -291,6 +291,15 @@ func (s *Server) setDeadlines(next echo.HandlerFunc) echo.HandlerFunc {
 
 // writeTimeout leaves time for the work, then for a slow reader of a large page.
 func (s *Server) writeTimeout() time.Duration { return s.cfg.RequestTimeout + 45*time.Second }
+
+// ignoresBody reports whether a request is for something that takes no body. One that comes all the same is not read, however large.
+func ignoresBody(c echo.Context) bool {
+	switch c.Request().Method {
+	case http.MethodGet, http.MethodHead, http.MethodDelete:
+		return true
+	}
+	return c.Path() == "/v1"+retryPath
+}
 
 // drainTooLarge reads on for a while when a body was too large, before the answer is written. A client that writes its whole
 // body before it looks at the answer would otherwise see a broken connection instead of the 413.

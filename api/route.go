@@ -47,7 +47,7 @@ func (s *Server) routes() {
 	v1.GET("/subscriptions/:name", s.readSubscription)
 	v1.DELETE("/subscriptions/:name", s.deleteSubscription)
 	v1.GET("/subscriptions/:name/dead-letters", s.listDeadLetters)
-	v1.POST("/subscriptions/:name/dead-letters/retry", s.retryDeadLetters)
+	v1.POST(retryPath, s.retryDeadLetters)
 	v1.POST("/blueprints/:name/authorizations", s.decideAuthorization)
 	v1.GET("/authorizations", s.listAuthorizations)
 }

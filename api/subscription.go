@@ -116,6 +116,8 @@ func (s *Server) listDeadLetters(c echo.Context) error {
 	return respond(c, http.StatusOK, wire.FromPage(page, wire.FromDeadLetter))
 }
 
+const retryPath = "/subscriptions/:name/dead-letters/retry"
+
 // retryDeadLetters has dead letters sent again: POST /v1/subscriptions/{name}/dead-letters/retry. Sent twice, it does the same.
 func (s *Server) retryDeadLetters(c echo.Context) error {
 	q, name, err := readSubscriptionName(c)

@@ -32,7 +32,7 @@ func DecodeStrict(prefix string, raw []byte, v any) error {
 	if trimmed := bytes.TrimSpace(raw); len(trimmed) == 0 || trimmed[0] != '{' {
 		return model.Invalid(prefix, "must be an object")
 	}
-	err := jsonv2.Unmarshal(raw, v, jsonv2.RejectUnknownMembers(true))
+	err := jsonv2.Unmarshal(raw, v, jsonv2.RejectUnknownMembers(true), jsonv2.WithUnmarshalers(withoutNulls))
 	if err == nil {
 		return nil
 	}
@@ -46,6 +46,31 @@ func DecodeStrict(prefix string, raw []byte, v any) error {
 		return model.Invalid(prefix, "is not valid JSON after %d bytes", e.ByteOffset)
 	}
 	return model.Invalid(prefix, "is not valid JSON")
+}
+
+// withoutNulls reads maps of strings. JSON's own rules make a null value the empty string, which is a value like any other: an attribute
+// that somebody forgot to fill in would be one that a lease can ask for.
+var withoutNulls = jsonv2.UnmarshalFromFunc(func(dec *jsontext.Decoder, m *map[string]string) error {
+	var values map[string]text
+	if err := jsonv2.UnmarshalDecode(dec, &values); err != nil || values == nil {
+		return err
+	}
+	*m = make(map[string]string, len(values))
+	for name, value := range values {
+		(*m)[name] = string(value)
+	}
+	return nil
+})
+
+// text is a string that is not null.
+type text string
+
+// UnmarshalJSONFrom implements [jsonv2.UnmarshalerFrom].
+func (t *text) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	if dec.PeekKind() == jsontext.KindNull {
+		return model.Invalid("", "must be a string, not null")
+	}
+	return jsonv2.UnmarshalDecode(dec, (*string)(t))
 }
 
 func semanticError(prefix string, raw []byte, e *jsonv2.SemanticError) error {

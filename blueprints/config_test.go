@@ -36,6 +36,7 @@ func TestDecodeConfigNamesTheField(t *testing.T) {
 		"number for text":   {`{"hosts": [{"name": 7}]}`, "config.hosts[0].name", "must be a string, not a number; put it in quotes"},
 		"number as a name":  {`{"hosts": [{"attributes": {"1": 2}}]}`, "config.hosts[0].attributes.1", "must be a string, not a number; put it in quotes"},
 		"yaml's yes":        {`{"hosts": [{"attributes": {"gpu": true}}]}`, "config.hosts[0].attributes.gpu", "must be a string, not true or false; put it in quotes"},
+		"null for text":     {`{"hosts": [{}, {"attributes": {"gpu": "1", "os": null}}]}`, "config.hosts[1].attributes.os", "must be a string, not null"},
 		"list for text":     {`{"hosts": [{"attributes": {"os": ["linux"]}}]}`, "config.hosts[0].attributes.os", "must be a string, not a list"},
 		"text for number":   {`{"hosts": [{"leases": "2"}]}`, "config.hosts[0].leases", "must be a whole number, not a string"},
 		"fraction":          {`{"count": 1.5}`, "config.count", "must be a whole number"},
@@ -66,10 +67,10 @@ func TestDecodeConfigNamesTheField(t *testing.T) {
 func TestDecodeConfigReadsWhatIsThere(t *testing.T) {
 	t.Parallel()
 	var c testConfig
-	if err := blueprints.DecodeConfig([]byte(`{"count": 2, "timeout": "90s", "hosts": [{"name": "a", "leases": null}]}`), &c); err != nil {
+	if err := blueprints.DecodeConfig([]byte(`{"count": 2, "timeout": "90s", "hosts": [{"name": "a", "leases": null, "attributes": null}]}`), &c); err != nil {
 		t.Fatal(err)
 	}
-	if c.Count != 2 || time.Duration(c.Timeout) != 90*time.Second || c.Hosts[0].Name != "a" || c.Hosts[0].Leases != nil {
+	if c.Count != 2 || time.Duration(c.Timeout) != 90*time.Second || c.Hosts[0].Name != "a" || c.Hosts[0].Leases != nil || c.Hosts[0].Attributes != nil {
 		t.Errorf("got %+v", c)
 	}
 	for _, empty := range []string{"", " ", "{}"} {

@@ -50,13 +50,15 @@ func (c *Client) Log(ctx context.Context, kind model.Kind, id string) iter.Seq2[
 	return all(PageOptions{}, func(p PageOptions) (wire.Page[wire.LogEntry], error) { return c.ListLog(ctx, kind, id, p) })
 }
 
-// FollowLog is [Client.Log] that goes on: it looks for new entries every interval (0 = one second), and ends when the object is destroyed
-// and all of its log was read.
+// FollowLog is [Client.Log] that goes on: it follows the server's events, or looks for new entries every interval (0 = one second) where it
+// cannot have them, and ends when the object is destroyed and all of its log was read.
 func (c *Client) FollowLog(ctx context.Context, kind model.Kind, id string, interval time.Duration) iter.Seq2[wire.LogEntry, error] {
 	if interval <= 0 {
 		interval = time.Second
 	}
 	return func(yield func(wire.LogEntry, error) bool) {
+		changes := c.changesOf(kind, id)
+		defer changes.stop()
 		for at := (PageOptions{}); ; {
 			// First ask whether it is over, then read: so nothing is missed that was written before the end.
 			over, err := c.destroyed(ctx, kind, id)
@@ -73,7 +75,7 @@ func (c *Client) FollowLog(ctx context.Context, kind model.Kind, id string, inte
 			if over {
 				return
 			}
-			if err := sleep(ctx, interval); err != nil {
+			if err := changes.wait(ctx, max(interval, netInterval), interval); err != nil {
 				yield(wire.LogEntry{}, err)
 				return
 			}
@@ -98,7 +100,9 @@ func (c *Client) Slots(ctx context.Context, kind model.Kind, id string) ([]wire.
 
 // WaitCommand waits until a command that was sent to an object is consumed, and returns it with its outcome. It ends with the context.
 func (c *Client) WaitCommand(ctx context.Context, kind model.Kind, id, command string) (wire.Command, error) {
-	for pause := 50 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+	changes := c.changesOf(kind, id)
+	defer changes.stop()
+	for blind := 50 * time.Millisecond; ; blind = min(2*blind, time.Second) {
 		for cmd, err := range c.Commands(ctx, kind, id) {
 			if err != nil {
 				return wire.Command{}, err
@@ -107,7 +111,7 @@ func (c *Client) WaitCommand(ctx context.Context, kind model.Kind, id, command s
 				return cmd, nil
 			}
 		}
-		if err := sleep(ctx, pause); err != nil {
+		if err := changes.wait(ctx, netInterval, blind); err != nil {
 			return wire.Command{}, err
 		}
 	}

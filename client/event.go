@@ -39,6 +39,11 @@ type EventOptions struct {
 	Silence time.Duration
 }
 
+func (o EventOptions) withDefaults() EventOptions {
+	o.Patience, o.Silence = cmp.Or(o.Patience, time.Minute), cmp.Or(o.Silence, 45*time.Second)
+	return o
+}
+
 func (o EventOptions) params() []string {
 	words := func(list []string) string { return strings.Join(list, ",") }
 	var types, events []string
@@ -55,7 +60,7 @@ func (o EventOptions) params() []string {
 // seen, so nothing is told twice and nothing left out: where events are no longer kept by then, it tells a [model.EventGap], which
 // passes every filter, and whoever follows must read the objects anew. It ends with the first error, the context's included.
 func (c *Client) Events(ctx context.Context, o EventOptions) iter.Seq2[wire.Event, error] {
-	o.Patience, o.Silence = cmp.Or(o.Patience, time.Minute), cmp.Or(o.Silence, 45*time.Second)
+	o = o.withDefaults()
 	return func(yield func(wire.Event, error) bool) {
 		f := &follower{client: c, opts: o, after: o.After}
 		filter := model.EventFilter{}
@@ -133,6 +138,8 @@ type follower struct {
 	heard time.Time
 	// end is where to stop; nil = nowhere.
 	end *position
+	// opened, unless nil, is told of each connection when it is open and when it is lost.
+	opened func(open bool)
 }
 
 // run follows connection after connection until the caller has enough, which is no error.
@@ -203,6 +210,9 @@ func (f *follower) connect(ctx context.Context, tell func(wire.Event) bool) erro
 	if mediaType, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); mediaType != "text/event-stream" {
 		return &Error{Status: resp.StatusCode, Detail: "the answer is no stream of events", RequestID: resp.Header.Get(wire.HeaderRequestID)}
 	}
+	if f.opened != nil {
+		defer f.opened(false)
+	}
 	stream := eventStream{lines: bufio.NewReader(resp.Body)}
 	for {
 		silence.Reset(f.opts.Silence)
@@ -212,6 +222,9 @@ func (f *follower) connect(ctx context.Context, tell func(wire.Event) bool) erro
 			return noAnswer(req, false, cmp.Or(context.Cause(ctx), err))
 		}
 		f.heard = time.Now()
+		if f.opened != nil { // with its first block, which is when it begins at the latest
+			f.opened(true)
+		}
 		if len(data) > 0 {
 			var e wire.Event
 			if err := json.Unmarshal(data, &e); err != nil {

@@ -77,35 +77,38 @@ func wait[T any](ctx context.Context, interval, patience time.Duration, look fun
 	}
 }
 
-// WatchLease shows a lease now and after each change, until it is destroyed; the place in the queue is looked at every interval (0 = one
-// second). It ends with the first error, the context's included.
+// WatchLease shows a lease now and after each change, until it is destroyed. It follows the server's events, and looks at the place in the
+// queue, of which none tells, every few seconds; where it cannot have the events, it looks every interval (0 = one second). A server that is
+// out of reach for more than a minute ends it, as does the first other error, the context's included.
 func (c *Client) WatchLease(ctx context.Context, id string, interval time.Duration) iter.Seq2[wire.Lease, error] {
-	interval = cmp.Or(interval, time.Second)
+	if interval <= 0 {
+		interval = time.Second
+	}
 	return func(yield func(wire.Lease, error) bool) {
+		changes := c.changesOf(model.KindLease, id)
+		defer changes.stop()
 		last, err := c.GetLease(ctx, id)
 		for yield(last, err) && err == nil && last.Status != string(model.LeaseDestroyed) {
-			var lease wire.Lease
-			lease, err = wait(ctx, interval, 0, func(ctx context.Context, d time.Duration) (wire.Lease, bool, error) {
-				l, err := c.readLease(ctx, id, nextState(model.LeaseState(last.Status)), d)
-				return l, !sameLease(l, last), err
-			})
-			last = lease
+			last, err = c.nextChange(ctx, changes, last, interval)
 		}
 	}
 }
 
-// nextState is the state that a lease comes to next if all goes well.
-func nextState(s model.LeaseState) model.LeaseState {
-	switch s {
-	case model.LeasePending:
-		return model.LeaseAcquired
-	case model.LeaseAcquired:
-		return model.LeaseActive
-	case model.LeaseActive:
-		return model.LeaseReleased
-	case model.LeaseReleased, model.LeaseBroken, model.LeaseDestroyed:
+// nextChange returns a lease when it is no longer the same as last.
+func (c *Client) nextChange(ctx context.Context, changes *changes, last wire.Lease, interval time.Duration) (wire.Lease, error) {
+	for answered := time.Now(); ; {
+		if err := changes.wait(ctx, max(interval, idleFor(last)), interval); err != nil {
+			return last, err
+		}
+		switch lease, err := c.GetLease(ctx, last.ID); {
+		case err == nil && !sameLease(lease, last):
+			return lease, nil
+		case err == nil:
+			answered = time.Now()
+		case !IsUnavailable(err) || time.Since(answered) > time.Minute:
+			return lease, err
+		}
 	}
-	return model.LeaseDestroyed
 }
 
 // sameLease reports whether nothing has changed that a watcher looks at.

@@ -138,6 +138,49 @@ type env struct {
 	lease model.Ref
 	log   *syncBuffer
 	sent  int
+	// did tells of each command that a worker has given to Redis.
+	did signal
+}
+
+// signal wakes all who wait for it. It is a hook of a Redis client, and given after each command.
+type signal struct {
+	mu sync.Mutex
+	c  chan struct{}
+}
+
+// next is closed by the next one.
+func (s *signal) next() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.c == nil {
+		s.c = make(chan struct{})
+	}
+	return s.c
+}
+
+func (s *signal) give() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.c != nil {
+		close(s.c)
+		s.c = nil
+	}
+}
+
+func (*signal) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (s *signal) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		defer s.give()
+		return next(ctx, cmd)
+	}
+}
+
+func (s *signal) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		defer s.give()
+		return next(ctx, cmds)
+	}
 }
 
 type syncBuffer struct {
@@ -210,18 +253,20 @@ func (e *env) subscribe(url string, change ...func(*model.Subscription)) *model.
 	return stored
 }
 
-// until waits until the subscription is as the test wants it.
+// until waits until workers have made the subscription what the test wants.
 func (e *env) until(ok func(*model.Subscription) bool) *model.Subscription {
 	e.t.Helper()
-	ctx, cancel := context.WithTimeout(e.ctx, patience)
-	defer cancel()
+	over := time.After(patience)
 	for {
+		didC := e.did.next()
 		sub, err := e.store.Subscription(e.ctx, e.ns, "s1")
 		e.must(err)
 		if ok(sub) {
 			return sub
 		}
-		if !sleep(ctx, 2*time.Millisecond) {
+		select {
+		case <-didC:
+		case <-over:
 			e.t.Fatalf("the subscription stays %+v", sub)
 		}
 	}
@@ -239,6 +284,8 @@ func (e *env) start(change ...func(*Config, *redis.Client)) *worker {
 	e.t.Helper()
 	rdb := redis.NewClient(&redis.Options{Addr: e.rdb.Options().Addr})
 	lockClient := redis.NewClient(&redis.Options{Addr: e.rdb.Options().Addr, ContextTimeoutEnabled: true, MaxRetries: -1})
+	rdb.AddHook(&e.did)
+	lockClient.AddHook(&e.did)
 	log := slog.New(slog.NewTextHandler(e.log, nil))
 	cfg := Config{
 		Addresses: outbound.AddressPolicy{Private: true}, Namespaces: []string{e.ns}, Interval: 10 * time.Millisecond, FirstPause: time.Millisecond,
@@ -508,14 +555,16 @@ func (e *env) lockIsFree() *locks.Lock {
 	e.t.Cleanup(func() { _ = client.Close() })
 	l, err := locks.New([]redis.UniversalClient{client}, locks.Config{Logger: slog.New(slog.DiscardHandler)})
 	e.must(err)
-	ctx, cancel := context.WithTimeout(e.ctx, patience)
-	defer cancel()
+	over := time.After(patience)
 	for {
+		didC := e.did.next()
 		lock, err := l.TryLock(e.ctx, store.SubscriptionLockKey(e.ns, "s1"))
 		if err == nil {
 			return lock
 		}
-		if !sleep(ctx, 2*time.Millisecond) {
+		select {
+		case <-didC:
+		case <-over:
 			e.t.Fatal("somebody still serves the subscription")
 		}
 	}
@@ -541,12 +590,16 @@ func TestWhatIsRefused(t *testing.T) {
 		status int
 		change func(*Config)
 		want   string
+		result string // as the metrics call it
 	}{
-		"redirect": {status: http.StatusFound, want: "redirects are not followed"},
-		"error":    {status: http.StatusTeapot, want: "the service answered 418"},
-		"private":  {change: func(c *Config) { c.Addresses = outbound.AddressPolicy{} }, want: "public addresses only"},
-		"nobody":   {url: func(*service) string { return closed.URL + "/?token=in-the-url" }, want: "connection refused"},
-		"hangs":    {url: func(*service) string { return hanging.URL }, change: func(c *Config) { c.Timeout = 20 * time.Millisecond }, want: "no answer within 20ms"},
+		"redirect": {status: http.StatusFound, result: "3xx", want: "redirects are not followed"},
+		"error":    {status: http.StatusTeapot, result: "4xx", want: "the service answered 418"},
+		"private":  {change: func(c *Config) { c.Addresses = outbound.AddressPolicy{} }, result: "forbidden_address", want: "public addresses only"},
+		"nobody":   {url: func(*service) string { return closed.URL + "/?token=in-the-url" }, result: "unreachable", want: "connection refused"},
+		"hangs": {
+			url: func(*service) string { return hanging.URL }, change: func(c *Config) { c.Timeout = 20 * time.Millisecond },
+			result: "timeout", want: "no answer within 20ms",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -558,7 +611,8 @@ func TestWhatIsRefused(t *testing.T) {
 			}
 			e.subscribe(url)
 			e.happen(1)
-			e.start(func(c *Config, _ *redis.Client) {
+			counts, count := measured()
+			e.start(count, func(c *Config, _ *redis.Client) {
 				if tc.change != nil {
 					tc.change(c)
 				}
@@ -566,6 +620,9 @@ func TestWhatIsRefused(t *testing.T) {
 			sub := e.until(func(s *model.Subscription) bool { return s.Failures > 0 })
 			if !strings.Contains(sub.LastError, tc.want) || strings.Contains(sub.LastError, "hunter2") || strings.Contains(sub.LastError, "in-the-url") {
 				t.Errorf("last error = %q, want %q", sub.LastError, tc.want)
+			}
+			if got := counts.read(t); got[tc.result] == 0 || len(got) != 1 {
+				t.Errorf("counted %v, want only %s", got, tc.result)
 			}
 		})
 	}

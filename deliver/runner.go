@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"drydock/locks"
+	"drydock/metrics"
 	"drydock/model"
 	"drydock/outbound"
 	"drydock/store"
@@ -29,6 +30,8 @@ type Config struct {
 	Timeout time.Duration
 	// FirstPause is the pause after the first failed try of an event; it doubles with each, up to MostPause. Default 1 s and 5 min.
 	FirstPause, MostPause time.Duration
+	// Metrics counts what is sent; nil = nobody does.
+	Metrics *metrics.Metrics
 	// Logger gets what goes wrong; never a secret, a URL or a body. Default slog.Default().
 	Logger *slog.Logger
 }

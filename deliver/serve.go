@@ -12,6 +12,7 @@ import (
 
 	"drydock/api/wire"
 	"drydock/locks"
+	"drydock/metrics"
 	"drydock/model"
 	"drydock/outbound"
 	"drydock/store"
@@ -142,7 +143,9 @@ func (s *run) sendNext(ctx context.Context, e *model.Event) error {
 	case failures >= s.sub.Tries:
 		s.cfg.Logger.Warn("an event became a dead letter", "namespace", s.sub.Namespace, "subscription", s.sub.Name, "event", e.ID, "tries", failures,
 			"reason", reason)
-		err = s.store.EventDead(record, s.claim, e, failures, reason)
+		if err = s.store.EventDead(record, s.claim, e, failures, reason); err == nil {
+			s.cfg.Metrics.DeadLetter()
+		}
 	default:
 		return s.store.EventFailed(record, s.claim, failures, reason, time.Now().Add(s.pause(failures)))
 	}
@@ -182,17 +185,27 @@ func (s *run) pause(failures int) time.Duration {
 	return min(pause, s.cfg.MostPause)
 }
 
-// post sends an event. reason says why the service did not accept it; an error means that nobody can tell, because this run is over.
+// post sends an event and counts it. reason says why the service did not accept it; an error means that nobody can tell, because this run
+// is over.
 func (s *run) post(ctx context.Context, e *model.Event) (reason string, err error) {
+	result, reason, err := s.attempt(ctx, e)
+	if err == nil {
+		s.cfg.Metrics.Delivered(result)
+	}
+	return reason, err
+}
+
+// attempt is [run.post] with the result as the metrics call it.
+func (s *run) attempt(ctx context.Context, e *model.Event) (result, reason string, err error) {
 	body, err := json.Marshal(wire.FromEvent(e))
 	if err != nil {
-		return "", fmt.Errorf("encode event %s: %w", e.ID, err)
+		return "", "", fmt.Errorf("encode event %s: %w", e.ID, err)
 	}
 	bounded, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(bounded, http.MethodPost, s.sub.URL, bytes.NewReader(body))
 	if err != nil {
-		return "the URL cannot be used", nil
+		return metrics.DeliveryUnreachable, "the URL cannot be used", nil
 	}
 	// Without it, the transport would send the request again by itself when a connection breaks.
 	req.GetBody = nil
@@ -207,21 +220,27 @@ func (s *run) post(ctx context.Context, e *model.Event) (reason string, err erro
 	switch {
 	case err == nil:
 	case ctx.Err() != nil:
-		return "", context.Cause(ctx)
+		return "", "", context.Cause(ctx)
 	case bounded.Err() != nil:
-		return fmt.Sprintf("no answer within %s", s.cfg.Timeout), nil
+		return metrics.DeliveryTimeout, fmt.Sprintf("no answer within %s", s.cfg.Timeout), nil
 	default:
-		clean, _ := outbound.SendError(err)
-		return clean.Error(), nil
+		clean, forbidden := outbound.SendError(err)
+		if forbidden {
+			return metrics.DeliveryForbidden, clean.Error(), nil
+		}
+		return metrics.DeliveryUnreachable, clean.Error(), nil
 	}
 	defer resp.Body.Close()
 	// What it says beyond its status is not kept: it might repeat the secret.
 	_, _ = io.CopyN(io.Discard, resp.Body, 64<<10)
-	if status := resp.StatusCode; status < 200 || status > 299 {
-		if status >= 300 && status < 400 {
-			return fmt.Sprintf("the service answered %d: redirects are not followed", status), nil
-		}
-		return fmt.Sprintf("the service answered %d", status), nil
+	reason = fmt.Sprintf("the service answered %d", resp.StatusCode)
+	switch resp.StatusCode / 100 {
+	case 2:
+		return metrics.DeliveryOK, "", nil
+	case 3:
+		return metrics.DeliveryRedirect, reason + ": redirects are not followed", nil
+	case 4:
+		return metrics.DeliveryRefused, reason, nil
 	}
-	return "", nil
+	return metrics.DeliveryError, reason, nil
 }

@@ -79,7 +79,7 @@ func TestStrangerWithoutRedis(t *testing.T) {
 	t.Parallel()
 	env := []string{"PATH=", "DRYDOCK_REDIS_SERVER=" + t.TempDir() + "/none"}
 	dev, _ := startDev(t, env, "127.0.0.1:0", t.TempDir())
-	dev.says("WARNING: .*forgotten")
+	dev.says(`WARNING: DRYDOCK_REDIS_SERVER is ".*/none", which is no program that can be run, so everything is forgotten`)
 	c := newClient(t, dev.url)
 	l := c.ask("")
 	c.await(l.ID, "active")

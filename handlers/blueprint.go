@@ -31,8 +31,8 @@ func (r *blueprintRun) update(ctx context.Context) (again bool, err error) {
 		return false, err
 	}
 	bp, ok := entry.byName[r.claim.Ref.ID]
-	if !ok {
-		return r.rest(ctx)
+	if !ok { // it was deleted
+		return r.store.Finish(ctx, r.claim, time.Time{})
 	}
 	if bp.Rev != r.claim.Blueprint.Told {
 		if err := r.tell(ctx, bp); err != nil {
@@ -42,9 +42,15 @@ func (r *blueprintRun) update(ctx context.Context) (again bool, err error) {
 	return r.keepIdle(ctx, bp)
 }
 
-// rest puts the pen down until something comes in.
+// rest puts the pen down until something comes in. What that leads to is no longer the doing of who declared the blueprint.
 func (r *blueprintRun) rest(ctx context.Context) (again bool, err error) {
-	return r.store.Finish(ctx, r.claim, time.Time{})
+	if r.claim.Blueprint.Trace == "" {
+		return r.store.Finish(ctx, r.claim, time.Time{})
+	}
+	st := store.BlueprintStep{EndTrace: true}
+	st.Finish = true
+	applied, err := r.apply(ctx, st)
+	return applied.Again, err
 }
 
 // tell wakes the resources that were last read by another revision: each sees to itself. If it does not come to its end, it is done
@@ -105,7 +111,7 @@ func (r *blueprintRun) restAnew(ctx context.Context) (again bool, err error) {
 	if work := r.claim.Blueprint.Work; work.Hook != "" || work.Failures == 0 {
 		return r.rest(ctx)
 	}
-	st := store.BlueprintStep{WorkChanges: store.WorkChanges{Failures: new(int)}}
+	st := store.BlueprintStep{EndTrace: true, WorkChanges: store.WorkChanges{Failures: new(int)}}
 	st.Finish = true
 	applied, err := r.apply(ctx, st)
 	return applied.Again, err

@@ -21,7 +21,7 @@ func (u *Updater) trace(ctx context.Context, claim *store.Claim, began time.Time
 }
 
 // askers are the traces that an update belongs to: those of its commands or, while the object is on its way to somewhere, the one that sent
-// it there. What happens to an object at rest is nobody's.
+// it there; for a blueprint, until it rests, that of its declaration. What happens to an object at rest is nobody's.
 func askers(claim *store.Claim) (traces []string) {
 	for _, cmd := range claim.Commands {
 		if cmd.Trace != "" {
@@ -37,6 +37,8 @@ func askers(claim *store.Claim) (traces []string) {
 		work = claim.Lease.Work.Work
 	case claim.Resource != nil && claim.Resource.Status != model.ResourceActive:
 		work = claim.Resource.Work.Work
+	case claim.Blueprint != nil:
+		work = claim.Blueprint.Work
 	}
 	if work.Trace != "" {
 		traces = append(traces, work.Trace)

@@ -19,6 +19,7 @@ import (
 type Store interface {
 	Namespaces(ctx context.Context) ([]string, error)
 	Sizes(ctx context.Context, ns string) (store.Sizes, error)
+	Deliveries(ctx context.Context, ns string) (store.Deliveries, error)
 }
 
 // Queue is what a [Collector] reads of the task queue.
@@ -42,7 +43,8 @@ type CollectorConfig struct {
 	Log *slog.Logger
 }
 
-// Collector reads the sizes of the indexes from Redis when it is asked: a bounded number of ZCARDs, never the objects themselves.
+// Collector reads the sizes of the indexes from Redis when it is asked: a bounded number of ZCARDs, never the objects
+// themselves, and the places of the subscriptions.
 type Collector struct {
 	cfg CollectorConfig
 
@@ -57,6 +59,7 @@ type reading struct {
 	err        error
 	namespaces int
 	sizes      []store.Sizes
+	deliveries []store.Deliveries // of the same namespaces
 	queue      tasks.Depth
 	queueErr   error // does not hide the rest: asynq's own look at its keys can trip over one that is gone
 }
@@ -91,13 +94,15 @@ var (
 	free         = describe("drydock_free_resources", "Resources that take one more lease, by type.", "namespace", "type")
 	leases       = describe("drydock_leases", "Leases by state.", "namespace", "status")
 	resources    = describe("drydock_resources", "Resources by state.", "namespace", "status")
+	lag          = describe("drydock_delivery_lag_seconds", "Age of the oldest event that an enabled subscription still has to send or pass over.", "namespace")
+	deadLetters  = describe("drydock_dead_letters", "Dead letters that the subscriptions keep.", "namespace")
 	queueTasks   = describe("drydock_queue_tasks", "Update tasks in asynq's queue, by state.", "state")
 	queueLatency = describe("drydock_queue_latency_seconds", "How long the oldest pending update task has been waiting for a worker.")
 )
 
 // Describe implements [prometheus.Collector].
 func (*Collector) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{redisUp, namespaces, owed, overdue, waiting, free, leases, resources, queueTasks, queueLatency} {
+	for _, d := range []*prometheus.Desc{redisUp, namespaces, owed, overdue, waiting, free, leases, resources, lag, deadLetters, queueTasks, queueLatency} {
 		to <- d
 	}
 }
@@ -120,7 +125,9 @@ func (c *Collector) Collect(to chan<- prometheus.Metric) {
 		}
 		gauge(queueLatency, r.queue.Latency.Seconds())
 	}
-	for _, s := range r.sizes {
+	for i, s := range r.sizes {
+		gauge(lag, r.deliveries[i].Lag.Seconds(), s.Namespace)
+		gauge(deadLetters, float64(r.deliveries[i].DeadLetters), s.Namespace)
 		gauge(owed, float64(s.Owed), s.Namespace)
 		gauge(overdue, s.Overdue.Seconds(), s.Namespace)
 		for typ, n := range s.Waiting {
@@ -173,7 +180,12 @@ func (c *Collector) readNow(ctx context.Context) (r reading) {
 			r.err = err
 			return r
 		}
-		r.sizes = append(r.sizes, s)
+		d, err := c.cfg.Store.Deliveries(ctx, ns)
+		if err != nil {
+			r.err = err
+			return r
+		}
+		r.sizes, r.deliveries = append(r.sizes, s), append(r.deliveries, d)
 	}
 	// asynq takes no context, but Redis has just answered, and its client has time limits of its own.
 	r.queue, r.queueErr = c.cfg.Queue.Depth()

@@ -33,6 +33,28 @@ const (
 	HookAbandoned = "abandoned"
 )
 
+// Results of sending an event to the service of a subscription, as the label "result" has them.
+const (
+	// DeliveryOK is an event that the service accepted.
+	DeliveryOK = "ok"
+	// DeliveryRedirect, DeliveryRefused and DeliveryError are answers of 3xx, which are not followed, of 4xx and of all others.
+	DeliveryRedirect = "3xx"
+	DeliveryRefused  = "4xx"
+	DeliveryError    = "5xx"
+	// DeliveryTimeout is a service that did not answer in time.
+	DeliveryTimeout = "timeout"
+	// DeliveryForbidden is an address to which the worker may not send.
+	DeliveryForbidden = "forbidden_address"
+	// DeliveryUnreachable is a request that could not be sent, or whose answer broke off.
+	DeliveryUnreachable = "unreachable"
+)
+
+func deliveryResults() []string {
+	return []string{
+		DeliveryOK, DeliveryRedirect, DeliveryRefused, DeliveryError, DeliveryTimeout, DeliveryForbidden, DeliveryUnreachable,
+	}
+}
+
 // Metrics count what this process does. A nil *Metrics counts nothing. It is a [store.Observer].
 type Metrics struct {
 	sent       *prometheus.CounterVec
@@ -48,6 +70,8 @@ type Metrics struct {
 	extensions *prometheus.CounterVec
 	hooks      *prometheus.HistogramVec
 	hooking    prometheus.Gauge
+	deliveries *prometheus.CounterVec
+	dead       prometheus.Counter
 }
 
 var _ store.Observer = (*Metrics)(nil)
@@ -88,9 +112,14 @@ func New(registry prometheus.Registerer) *Metrics {
 		hooks: histogram("drydock_hook_seconds", "Time of outside work.",
 			[]float64{.005, .02, .05, .1, .5, 1, 2, 5, 10, 30, 60, 120, 300, 900}, "kind", "step", "result"),
 		hooking: prometheus.NewGauge(prometheus.GaugeOpts{Name: "drydock_hooks_running", Help: "Outside work under way."}),
+		deliveries: counter("drydock_deliveries_total",
+			"Attempts to send an event to the service of a subscription, those for dead letters included.", "result"),
+		dead: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "drydock_deliveries_dead_total", Help: "Events that became dead letters, after the last try.",
+		}),
 	}
 	registry.MustRegister(m.sent, m.consumed, m.applied, m.stale, m.swept, m.updates, m.seconds, m.trips, m.busy, m.lost, m.extensions,
-		m.hooks, m.hooking)
+		m.hooks, m.hooking, m.deliveries, m.dead)
 	m.begin()
 	return m
 }
@@ -120,6 +149,9 @@ func (m *Metrics) begin() {
 	}
 	for _, result := range []string{"ok", "failed"} {
 		m.extensions.WithLabelValues(result)
+	}
+	for _, result := range deliveryResults() {
+		m.deliveries.WithLabelValues(result)
 	}
 }
 
@@ -208,5 +240,19 @@ func (m *Metrics) HookBegins(k model.Kind, step string) (ends func(result string
 	return func(result string) {
 		m.hooking.Dec()
 		m.hooks.WithLabelValues(string(k), step, result).Observe(time.Since(begin).Seconds())
+	}
+}
+
+// Delivered counts an attempt to send an event to a service, by its result.
+func (m *Metrics) Delivered(result string) {
+	if m != nil {
+		m.deliveries.WithLabelValues(result).Inc()
+	}
+}
+
+// DeadLetter counts an event that became a dead letter.
+func (m *Metrics) DeadLetter() {
+	if m != nil {
+		m.dead.Inc()
 	}
 }

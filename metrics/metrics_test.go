@@ -110,8 +110,28 @@ func TestCollectorReadsTheIndexes(t *testing.T) {
 			}
 		}
 	}
+	if _, ok := got["drydock_delivery_lag_seconds"]["ci"]; !ok || got["drydock_dead_letters"]["ci"] != 0 {
+		t.Errorf("lag %v, dead letters %v", got["drydock_delivery_lag_seconds"], got["drydock_dead_letters"])
+	}
 	if got["drydock_leases"]["ci pending"] != 3 || got["drydock_queue_tasks"]["pending"] != 3 {
 		t.Errorf("leases %v, tasks %v", got["drydock_leases"], got["drydock_queue_tasks"])
+	}
+}
+
+// TestCollectorShowsSubscriptionsThatAreBehind, by namespace.
+func TestCollectorShowsSubscriptionsThatAreBehind(t *testing.T) {
+	t.Parallel()
+	c := newCollecting(t, CollectorConfig{MaxAge: time.Nanosecond})
+	for _, ns := range []string{"ci", "other"} {
+		sub := &model.Subscription{Namespace: ns, Name: "s1", URL: "https://example.org", Secret: "sixteen bytes or more", Enabled: true, Tries: 3}
+		if _, _, err := c.store.PutSubscription(t.Context(), sub); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.queueLease(t, "ci")
+	_ = scrape(t, c.Registry) // so that the event has an age
+	if got := scrape(t, c.Registry)["drydock_delivery_lag_seconds"]; got["ci"] <= 0 || got["other"] != 0 {
+		t.Errorf("lag %v, want one of ci alone", got)
 	}
 }
 
@@ -154,6 +174,10 @@ func (s *countingStore) Namespaces(context.Context) ([]string, error) {
 	return nil, errors.New("away")
 }
 
+func (*countingStore) Deliveries(context.Context, string) (store.Deliveries, error) {
+	return store.Deliveries{}, nil
+}
+
 func (*countingStore) Sizes(context.Context, string) (store.Sizes, error) { return store.Sizes{}, nil }
 
 func TestManyScrapersCostOneReading(t *testing.T) {
@@ -181,6 +205,8 @@ func TestNilCountsNothing(t *testing.T) {
 	m.Updated(model.KindLease, UpdateDone, time.Second, 1)
 	m.LockLost()
 	m.LockExtended(nil)
+	m.Delivered(DeliveryOK)
+	m.DeadLetter()
 	m.HookBegins(model.KindLease, "activate")(HookOK)
 }
 

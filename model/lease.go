@@ -83,7 +83,7 @@ type Work struct {
 	Failures int
 	// EndedAt is when the object was released or broke; zero before that. Graces count from it.
 	EndedAt time.Time
-	// Trace is the W3C traceparent of what sent the object on its way: the request that made it, or the update that consumed its last
+	// Trace is the W3C traceparent of what sent the object on its way: the request that made or declared it, or the update that consumed its last
 	// command; empty when nobody traces.
 	Trace string
 }

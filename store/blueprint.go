@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"drydock/model"
+	"drydock/tracing"
 )
 
 // blueprintRecord is a blueprint as it is stored. The script adds rev, created_ms, updated_ms and the
@@ -62,7 +63,7 @@ func (s *Store) PutBlueprint(ctx context.Context, bp *model.Blueprint, cond mode
 		On: bp.On, Quota: bp.Quota, Authorize: bp.Authorize, Enabled: bp.Enabled, Config: config,
 	}
 	reply, err := s.write(ctx, "put blueprint", putBlueprintScript, []string{blueprintsKey(bp.Namespace)},
-		bp.Name, bp.Kind, bp.Type, model.NewID(), rest(record), schemaVersion, bp.MinIdle, encodeCondition(cond))
+		bp.Name, bp.Kind, bp.Type, model.NewID(), rest(record), schemaVersion, bp.MinIdle, encodeCondition(cond), tracing.Carry(ctx))
 	if err != nil {
 		return nil, false, nil, err
 	}
@@ -192,6 +193,8 @@ type BlueprintStep struct {
 	Told *int64
 	// Spare is a resource to be made and kept idle; nil = none.
 	Spare *NewResource
+	// EndTrace says that all was done that the trace of the declaration led to.
+	EndTrace bool
 }
 
 // ErrEnoughIdle says that the blueprint has as many idle resources as it shall. Nothing was written.
@@ -206,12 +209,18 @@ func (s *Store) ApplyBlueprint(ctx context.Context, c *Claim, st BlueprintStep) 
 	if st.Told != nil {
 		set["told"] = strconv.FormatInt(*st.Told, 10)
 	}
+	if st.EndTrace {
+		set["trace"] = ""
+	}
 	j := c.encode(st.Step, nil, set)
 	args := []any{c.Ref.ID, "", ""}
 	if n := st.Spare; n != nil {
 		j.Blueprint, j.Rev, j.Limit, j.MinIdle, j.Slots = n.Blueprint.Name, n.Blueprint.Rev, &n.Blueprint.Limit, &n.Blueprint.MinIdle, n.Slots
 		args[2] = n.ID
 		args = append(args, n.fields("")...)
+		if trace := tracing.Carry(ctx); trace != "" {
+			args = append(args, "trace", trace)
+		}
 	}
 	args[1] = mustJSON(j)
 	reply, err := s.run(ctx, "apply blueprint", applyBlueprintScript, []string{objectKey(c.Ref)}, args...)

@@ -272,6 +272,7 @@ func calls(e *env, lease, resource *Claim) map[string]func(ctx context.Context) 
 		"OldestCommand": func(ctx context.Context) error { return one(e.OldestCommand(ctx, e.ns)) },
 		"SampleUsage":   func(ctx context.Context) error { return e.SampleUsage(ctx, e.ns) },
 		"Usage":         func(ctx context.Context) error { return one(e.Usage(ctx, e.ns, start)) },
+		"Deliveries":    func(ctx context.Context) error { return one(e.Deliveries(ctx, e.ns)) },
 		"Sizes":         func(ctx context.Context) error { return one(e.Sizes(ctx, e.ns)) },
 		"SendAll": func(ctx context.Context) error {
 			return errOf(e.SendAll(ctx, []model.Command{command(lease.Ref, "c8", model.CommandRelease)}))

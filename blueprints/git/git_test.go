@@ -758,6 +758,7 @@ func TestTheOperatorCanLimitProtocolsAndRoots(t *testing.T) {
 		{`{"url": "http://example.org/a.git", "root": "/srv/copies2"}`, "config.root"},
 		{`{"url": "http://example.org/a.git", "root": "/"}`, "config.root"},
 		{`{"url": "/srv/git/a.git"}`, "config.url"},
+		{`{"url": "http://example.org/a.git", "attributes": {"lang": null}}`, "config.attributes.lang"},
 		{`{"url": "git@example.org:a.git"}`, "config.url"},
 	} {
 		bp := blueprint("", "")

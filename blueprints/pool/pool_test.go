@@ -70,6 +70,7 @@ func TestConformance(t *testing.T) {
 			conformance.BadConfig("bad name", `{"hosts": [{"name": "-oProxyCommand=x"}]}`, "config.hosts[0].name"),
 			conformance.BadConfig("name that leaves its key", `{"hosts": [{"name": "a}:b"}]}`, "config.hosts[0].name"),
 			conformance.BadConfig("same name", `{"hosts": [{"name": "a"}, {"name": "b"}, {"name": "a"}]}`, "config.hosts[2].name"),
+			conformance.BadConfig("null attribute of a host", `{"hosts": [{"name": "a", "attributes": {"os": null}}]}`, "config.hosts[0].attributes.os"),
 			conformance.BadConfig("unknown field of a host", `{"hosts": [{"name": "a", "disable": true}]}`, "config.hosts[0].disable"),
 			conformance.BadConfig("bad attribute name", `{"hosts": [{"name": "a", "attributes": {"o s": "x"}}]}`, "config.hosts[0].attributes"),
 			conformance.BadConfig("bad attribute value", `{"hosts": [{"name": "a", "attributes": {"os": "a\u0000"}}]}`, "config.hosts[0].attributes.os"),

@@ -150,7 +150,7 @@ func startDevRedis(ctx context.Context, o *options) (*devRedis, error) {
 		}
 		return &devRedis{
 			url: memory.URL(), stop: memory.Stop,
-			about: "in memory at " + memory.URL() + "\n              WARNING: there is no redis-server on PATH, so everything is forgotten when this stops",
+			about: "in memory at " + memory.URL() + "\n              WARNING: " + whyNoServer() + ", so everything is forgotten when this stops",
 		}, nil
 	}
 	if err != nil {
@@ -160,6 +160,14 @@ func startDevRedis(ctx context.Context, o *options) (*devRedis, error) {
 		url: server.URL(), about: server.URL() + ", data in " + dir, died: server.Done(), err: server.Err,
 		stop: server.Stop,
 	}, nil
+}
+
+// whyNoServer says why there is no program to run a Redis with.
+func whyNoServer() string {
+	if name := os.Getenv(embedded.EnvServer); name != "" {
+		return fmt.Sprintf("%s is %q, which is no program that can be run", embedded.EnvServer, name)
+	}
+	return "there is no redis-server or valkey-server on PATH"
 }
 
 // greet says what is where and what to try.

@@ -328,7 +328,9 @@ func (s *service) startWorker(ctx context.Context, locker *locks.Locker) (wait f
 		Concurrency: s.opts.concurrency, DispatchInterval: s.opts.dispatchInterval, ShutdownTimeout: s.opts.shutdownTimeout, Logger: s.log,
 	})
 	sweeper := handlers.NewSweeper(s.store, s.tasks, handlers.SweeperConfig{Namespaces: s.opts.namespaces, Logger: s.log})
-	deliverer := deliver.New(s.store, locker, deliver.Config{Addresses: s.addresses, Namespaces: s.opts.namespaces, Logger: s.log})
+	deliverer := deliver.New(s.store, locker, deliver.Config{
+		Addresses: s.addresses, Namespaces: s.opts.namespaces, Metrics: s.stats, Logger: s.log,
+	})
 	if err := server.Start(); err != nil {
 		return nil, err
 	}

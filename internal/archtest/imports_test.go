@@ -30,7 +30,7 @@ var ourImports = map[string][]string{
 	"tracing":                {},
 	"metrics":                {"model", "store", "tasks"},
 	"outbound":               {"model"},
-	"deliver":                {"api/wire", "model", "store", "locks", "outbound"},
+	"deliver":                {"api/wire", "model", "store", "locks", "metrics", "outbound"},
 	"api":                    {"api/wire", "auth", "model", "store", "tasks", "outbound", "tracing"},
 	"api/wire":               {"model"},
 	"client":                 {"api/wire", "model"},

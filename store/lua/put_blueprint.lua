@@ -2,6 +2,7 @@
 -- KEYS[1] -> blueprints
 -- ARGV[3] -> name   ARGV[4] -> kind   ARGV[5] -> type   ARGV[6] -> token of this call   ARGV[7] -> record without its opening brace
 -- ARGV[8] -> schema version   ARGV[9] -> how many resources it keeps idle   ARGV[10] -> what must hold of the old one
+-- ARGV[11] -> traceparent of whoever declares it, '' = nobody traces
 -- Derived: blueprint:<name>, blueprints:rev, blueprints:revs, blueprint:<name>:resources, :gate:<owner>, :gates, waiting:<type>…, wake.
 -- Returns {code, record, cursor for admit.lua, woken…}: 1 created, 0 replaced, -1 it has resources and another kind or type,
 -- -2 the condition does not hold (the second is the rev then, 0 = there is no such blueprint).
@@ -30,6 +31,7 @@ local record = '{"rev":' .. int(rev) .. ',"created_ms":' .. int(created) .. ',"f
 redis.call('HSET', KEYS[1], name, record)
 local key = P .. 'blueprint:' .. name
 redis.call('HSET', key, 'schema', ARGV[8], 'status', 'declared', 'type', ARGV[5], 'min_idle', ARGV[9])
+if ARGV[11] ~= '' then redis.call('HSET', key, 'trace', ARGV[11]) else redis.call('HDEL', key, 'trace') end
 redis.call('HSETNX', key, 'version', '0')
 redis.call('HSETNX', key, 'fence', '0')
 owe('blueprint:' .. name)
