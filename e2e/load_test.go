@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -219,7 +220,7 @@ func (l *load) check(c *client, rdb redis.UniversalClient) map[string]int {
 	for _, p := range overlaps(ended) {
 		t.Error(p)
 	}
-	verify(t, rdb)
+	verifyIn(t, rdb, cmp.Or(c.namespace, "default"))
 	t.Logf("%d leases; %d requests were sent again; commands by worker: %v", len(l.leases), l.retried.Load(), workers)
 	return workers
 }
@@ -298,10 +299,15 @@ func overlaps(leases []lease) (problems []string) {
 // verify checks the invariants that can be seen in Redis, once nothing moves any more.
 func verify(t testing.TB, rdb redis.UniversalClient) {
 	t.Helper()
+	verifyIn(t, rdb, "default")
+}
+
+func verifyIn(t testing.TB, rdb redis.UniversalClient, namespace string) {
+	t.Helper()
 	s := store.New(rdb, store.Config{})
 	defer s.Close()
 	eventually(t, func() error {
-		problems, err := s.Verify(t.Context(), "default")
+		problems, err := s.Verify(t.Context(), namespace)
 		if err == nil && len(problems) > 0 {
 			err = errors.New("broken invariants:\n" + strings.Join(problems, "\n"))
 		}

@@ -26,6 +26,8 @@ const (
 	sweepBatch = 500
 	// namespacesAge is how often the list of namespaces is read again.
 	namespacesAge = time.Second
+	// failedPause is how long a namespace is left alone that could not be swept.
+	failedPause = 500 * time.Millisecond
 )
 
 // Sweeper enqueues a task for each object whose time in the wake index has passed: for yields and ends that are due, and for
@@ -47,25 +49,13 @@ func NewSweeper(s *store.Store, t Enqueuer, cfg SweeperConfig) *Sweeper {
 	return &Sweeper{store: s, tasks: t, cfg: cfg}
 }
 
-// Run sweeps until ctx ends. An outage is logged once when it begins and once when it ends.
+// Run sweeps until ctx ends. An outage is logged once when it begins and once when it ends. In a Cluster it may be that of one node: the
+// namespaces on the others are swept all the same.
 func (s *Sweeper) Run(ctx context.Context) {
-	var known []string
-	var readAt time.Time
+	var r sweep
 	down := false
 	for {
-		var err error
-		if time.Since(readAt) >= namespacesAge {
-			var all []string
-			if all, err = namespaces(ctx, s.store, s.cfg.Namespaces); err == nil {
-				known, readAt = all, time.Now()
-			}
-		}
-		for _, ns := range known {
-			if err != nil {
-				break
-			}
-			err = s.Sweep(ctx, ns)
-		}
+		err := s.round(ctx, &r)
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -81,6 +71,54 @@ func (s *Sweeper) Run(ctx context.Context) {
 		case <-time.After(s.cfg.Interval + rand.N(s.cfg.Interval/4+1)):
 		}
 	}
+}
+
+// sweep is what one round leaves to the next.
+type sweep struct {
+	// known are the namespaces, readAt is when they were asked for, and listErr is what came of it.
+	known   []string
+	readAt  time.Time
+	listErr error
+	// failed are the namespaces that could not be swept, and when that was.
+	failed map[string]failure
+}
+
+// failure is an error and its time.
+type failure struct {
+	at  time.Time
+	err error
+}
+
+// round sweeps each namespace once. It returns the first error that stands in the way of any. In a Cluster, one that failed is left alone
+// for a while, because the others wait as long as it takes to fail again.
+func (s *Sweeper) round(ctx context.Context, r *sweep) error {
+	if time.Since(r.readAt) >= namespacesAge {
+		var all []string
+		if all, r.listErr = namespaces(ctx, s.store, s.cfg.Namespaces); r.listErr == nil {
+			r.known = all
+		}
+		r.readAt = time.Now()
+	}
+	first := r.listErr
+	failed := map[string]failure{}
+	for _, ns := range r.known {
+		if first != nil && !s.store.Sharded() {
+			break
+		}
+		f, bad := r.failed[ns]
+		if !bad || !s.store.Sharded() || time.Since(f.at) >= failedPause {
+			err := s.Sweep(ctx, ns)
+			f, bad = failure{time.Now(), err}, err != nil
+		}
+		if bad {
+			failed[ns] = f
+			if first == nil {
+				first = f.err
+			}
+		}
+	}
+	r.failed = failed
+	return first
 }
 
 // namespaces lists the namespaces that there are, and of them only those given unless none is.
