@@ -27,6 +27,7 @@ func startOld(t *testing.T, args ...string) *process {
 
 // TestUpgrade: API and workers of the old version are replaced by those of this one, one by one, under load. In between, all four of them serve.
 func TestUpgrade(t *testing.T) {
+	t.Parallel()
 	server := redistest.Start(t, redistest.AppendOnly("everysec"))
 	rdb, url := redistest.Client(t, server), server.URL()
 	oldAPI := startOld(t, "api", "--redis", url, "--listen", "127.0.0.1:0", "--lock-ttl", lockTTL.String())
