@@ -51,6 +51,10 @@ test/arch: ## Run the tests of the code base's structure alone
 model: setup ## Check the model of the protocol with spin: it holds, and fails with each part taken away
 	go test -count=1 -v ./proof
 
+.PHONY: upgrade
+upgrade: setup ## Test the upgrade from another commit or tag, under load (make upgrade FROM=<commit>)
+	@scripts/upgrade-test.sh '$(FROM)'
+
 # How long `make fuzz` gives each target.
 FUZZTIME ?= 10s
 

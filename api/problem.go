@@ -91,6 +91,10 @@ func (s *Server) fail(err error, c echo.Context) {
 // explain returns what a caller may know of an error.
 func explain(err error) (kind model.ErrorKind, detail, field string) {
 	const internal = "This is a bug, or a broken installation. The server's log tells more under this request id."
+	if errors.Is(err, model.ErrSchemaVersion) {
+		const newer = "A newer Drydock has written a stored object that this is about, in a form that this one does not know. Ask one of that version."
+		return model.ErrorInternal, newer, ""
+	}
 	if e, ok := errors.AsType[*model.Error](err); ok {
 		if _, known := problems[e.Kind]; !known || e.Kind == model.ErrorInternal {
 			return model.ErrorInternal, internal, ""

@@ -43,6 +43,9 @@ type Runner struct {
 	client *http.Client
 	cfg    Config
 
+	// known are the namespaces, as they were told last. Run alone uses it.
+	known []string
+
 	wg sync.WaitGroup
 	mu sync.Mutex
 	// served are the subscriptions that a goroutine of this process serves or is trying to. Guarded by mu.
@@ -83,25 +86,28 @@ func (r *Runner) Run(ctx context.Context) {
 	}
 }
 
-// look begins to serve what is served by nobody in this process.
+// look begins to serve what is served by nobody in this process, and returns the first error.
 func (r *Runner) look(ctx context.Context) error {
-	namespaces, err := r.store.Namespaces(ctx)
-	if err != nil {
-		return err
+	namespaces, first := r.store.Namespaces(ctx)
+	if first == nil {
+		r.known = namespaces
 	}
-	for _, ns := range namespaces {
+	for _, ns := range r.known {
+		if first != nil && !r.store.Sharded() {
+			break
+		}
 		if len(r.cfg.Namespaces) > 0 && !slices.Contains(r.cfg.Namespaces, ns) {
 			continue
 		}
 		names, err := r.store.SubscriptionNames(ctx, ns)
-		if err != nil {
-			return err
+		if err != nil && first == nil {
+			first = err
 		}
 		for _, name := range names {
 			r.begin(ctx, subscriptionName{ns, name})
 		}
 	}
-	return nil
+	return first
 }
 
 func (r *Runner) begin(ctx context.Context, sub subscriptionName) {

@@ -17,12 +17,21 @@ type client struct {
 	t    testing.TB
 	base string
 	http *http.Client
+	// namespace is where its requests go; empty = default.
+	namespace string
 }
 
 func newClient(t testing.TB, base string) *client {
 	transport := &http.Transport{MaxIdleConnsPerHost: 100}
 	t.Cleanup(transport.CloseIdleConnections)
 	return &client{t: t, base: base, http: &http.Client{Transport: transport, Timeout: 2 * patience}}
+}
+
+// in is a user of the same API in another namespace.
+func (c *client) in(namespace string) *client {
+	other := *c
+	other.namespace = namespace
+	return &other
 }
 
 // answer is what the API says.
@@ -98,6 +107,11 @@ func (c *client) do(ctx context.Context, method, path, body string, header ...st
 	req, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewBufferString(body))
 	if err != nil {
 		return answer{}, err
+	}
+	if c.namespace != "" {
+		q := req.URL.Query()
+		q.Set("namespace", c.namespace)
+		req.URL.RawQuery = q.Encode()
 	}
 	for i := 0; i < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])

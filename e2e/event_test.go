@@ -23,12 +23,12 @@ type told struct {
 	Event  string `json:"event"`
 }
 
-// hears reads a stream until it has heard so many events, and returns them and the id to resume with.
-func hears(t *testing.T, url, lastID string, n int) ([]told, string) {
+// hears reads a stream, with further parameters, until it has heard so many events, and returns them and the id to resume with.
+func hears(t *testing.T, url, lastID string, n int, query ...string) ([]told, string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/v1/events?type=lease&event=queued,activated,released,destroyed", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/v1/events?type=lease&event=queued,activated,released,destroyed"+strings.Join(query, ""), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

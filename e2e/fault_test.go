@@ -19,6 +19,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"drydock/embedded"
 	"drydock/embedded/redistest"
 )
 
@@ -417,37 +418,70 @@ func TestRepliesOfAPILost(t *testing.T) {
 	}
 }
 
-// TestLockNodes: the object locks live on three servers of their own, of which one may die.
+// TestLockNodes: the object locks live on three or five servers of their own. With a minority of them down, killed or hung, all goes on at its
+// normal pace; with a majority down nothing is updated, until one comes back.
 func TestLockNodes(t *testing.T) {
 	t.Parallel()
+	for _, n := range []int{3, 5} {
+		t.Run(fmt.Sprintf("nodes=%d", n), func(t *testing.T) {
+			t.Parallel()
+			testLockNodes(t, n)
+		})
+	}
+}
+
+func testLockNodes(t *testing.T, n int) {
 	server := redistest.Start(t)
 	var args []string
-	nodes := make([]interface {
-		Kill()
-		Restart(ctx context.Context) error
-	}, 3)
+	nodes := make([]*embedded.Server, n)
 	for i := range nodes {
-		node := redistest.Start(t)
-		nodes[i] = node
-		args = append(args, "--lock-redis", node.URL())
+		nodes[i] = redistest.Start(t)
+		args = append(args, "--lock-redis", nodes[i].URL())
 	}
 	c := newClient(t, startAPI(t, server.URL()).url)
 	c.pool(4, 0)
 	workers := []*process{startWorker(t, server.URL(), args...), startWorker(t, server.URL(), args...)}
-	life := func() {
+	const lives = 10
+	pace := func(when string) {
 		t.Helper()
-		l := c.ask("")
-		c.await(l.ID, "active")
-		c.release(l.ID)
-		c.await(l.ID, "destroyed")
+		begin := time.Now()
+		for range lives {
+			l := c.ask("")
+			c.await(l.ID, "active")
+			c.release(l.ID)
+			c.await(l.ID, "destroyed")
+		}
+		took := time.Since(begin)
+		t.Logf("%d leases in turn took %v, %s", lives, took.Round(time.Millisecond), when)
+		// A single update that waits for a node's time limit, or for the sweeper, takes longer than all of them.
+		if most := lives * lockTTL / 4; took > most {
+			t.Errorf("%d leases in turn took %v %s, want at most %v", lives, took, when, most)
+		}
 	}
-	life()
-	nodes[0].Kill()
-	life()
-	nodes[1].Kill()
+	held := c.ask("")
+	c.await(held.ID, "active")
+	pace("with all lock nodes")
+	for i := range n / 2 {
+		if i == 0 {
+			nodes[i].Kill()
+			continue
+		}
+		if err := nodes[i].Signal(syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = nodes[i].Signal(syscall.SIGCONT) })
+	}
+	pace("with a minority of them down")
+
+	back := nodes[n/2]
+	back.Kill()
 	l := c.ask("")
+	c.release(held.ID)
 	if l = c.watch(l.ID, "active", 2*lockTTL); l.Status != "pending" {
-		t.Errorf("with one lock node of three the lease is %s, want it to stay pending", l.Status)
+		t.Errorf("with a majority of the lock nodes down the lease is %s, want it to stay pending", l.Status)
+	}
+	if got := c.lease(held.ID); got.Status != "active" || !got.Releasing {
+		t.Errorf("with a majority of the lock nodes down the released lease is %+v, want it active and releasing", got)
 	}
 	eventually(t, func() error {
 		for _, w := range workers {
@@ -457,12 +491,16 @@ func TestLockNodes(t *testing.T) {
 		}
 		return errors.New("no worker says that it gets no lock")
 	})
-	if err := nodes[1].Restart(t.Context()); err != nil {
+	if err := back.Restart(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	c.await(l.ID, "active")
+	c.await(held.ID, "destroyed")
 	c.release(l.ID)
 	c.await(l.ID, "destroyed")
-	life()
+	if history := c.history(held.ID); len(history) != 1 || deref(history[0].Outcome) != "applied" {
+		t.Errorf("the history is %+v, want the one release, applied", history)
+	}
+	pace("with a majority again")
 	verify(t, redistest.Client(t, server))
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -33,6 +34,8 @@ type Config struct {
 	StopTimeout time.Duration
 	// Path is the server binary. Default: what [FindServer] finds.
 	Path string
+	// File is a configuration file that the server reads first, and may write. Default none.
+	File string
 	// Args are further arguments for the server, such as "--maxmemory", "100mb"; they win over ours.
 	Args []string
 }
@@ -117,7 +120,11 @@ func (s *Server) start(ctx context.Context) error {
 
 func (s *Server) args(port int) []string {
 	onOff := map[bool]string{true: "yes", false: "no"}
-	return append([]string{
+	var file []string
+	if s.cfg.File != "" {
+		file = []string{s.cfg.File}
+	}
+	return slices.Concat(file, []string{
 		"--bind", "127.0.0.1",
 		"--port", strconv.Itoa(port),
 		"--dir", s.cfg.Dir,
@@ -127,7 +134,7 @@ func (s *Server) args(port int) []string {
 		"--appendonly", onOff[s.cfg.AppendOnly],
 		"--appendfsync", s.cfg.AppendFsync,
 		"--maxmemory-policy", "noeviction",
-	}, s.cfg.Args...)
+	}, s.cfg.Args)
 }
 
 // awaitReady returns once the process answers on addr.

@@ -69,19 +69,28 @@ func (j *Janitor) round(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	var first error
 	for _, ns := range known {
-		if err := j.store.SampleUsage(ctx, ns); err != nil {
-			return err
+		if err := j.tidy(ctx, ns); err != nil && first == nil {
+			first = err
 		}
-		n, err := j.Collect(ctx, ns)
-		if n > 0 {
-			j.cfg.Logger.Info("collected what was destroyed long ago", "namespace", ns, "objects", n, "retention", j.cfg.Retention)
-		}
-		if err != nil {
-			return err
+		if first != nil && !j.store.Sharded() {
+			break
 		}
 	}
-	return nil
+	return first
+}
+
+// tidy takes a sample of one namespace and collects what is old there.
+func (j *Janitor) tidy(ctx context.Context, ns string) error {
+	if err := j.store.SampleUsage(ctx, ns); err != nil {
+		return err
+	}
+	n, err := j.Collect(ctx, ns)
+	if n > 0 {
+		j.cfg.Logger.Info("collected what was destroyed long ago", "namespace", ns, "objects", n, "retention", j.cfg.Retention)
+	}
+	return err
 }
 
 // Collect deletes, batch by batch, all whose time has come in one namespace, and returns how many objects that were.

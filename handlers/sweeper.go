@@ -14,7 +14,7 @@ import (
 // SweeperConfig configures a [Sweeper].
 type SweeperConfig struct {
 	// Interval between two looks at the wake indexes. Default 100 ms. With so many namespaces that a look takes more than a tenth of it,
-	// the pause is ten times what the look took.
+	// the pause is ten times what the look took, up to a second.
 	Interval time.Duration
 	// Namespaces to sweep; empty = all.
 	Namespaces []string
@@ -27,10 +27,13 @@ const (
 	sweepBatch = 500
 	// namespacesAge is how often the list of namespaces is read again.
 	namespacesAge = time.Second
-	// lookAtOnce is how many namespaces are looked at in one round trip.
+	// lookAtOnce is how many namespaces are looked at in one round trip, where they are on one server.
 	lookAtOnce = 500
-	// restShare is how many times as long as it looks a sweeper rests at least.
+	// restShare is how many times as long as it looks a sweeper rests, up to mostRest.
 	restShare = 10
+	mostRest  = time.Second
+	// failedPause is how long a namespace is left alone that could not be swept.
+	failedPause = 500 * time.Millisecond
 )
 
 // Sweeper enqueues a task for each object whose time in the wake index has passed: for yields and ends that are due, and for
@@ -52,23 +55,14 @@ func NewSweeper(s *store.Store, t Enqueuer, cfg SweeperConfig) *Sweeper {
 	return &Sweeper{store: s, tasks: t, cfg: cfg}
 }
 
-// Run sweeps until ctx ends. An outage is logged once when it begins and once when it ends.
+// Run sweeps until ctx ends. An outage is logged once when it begins and once when it ends. In a Cluster it may be that of one node: the
+// namespaces on the others are swept all the same.
 func (s *Sweeper) Run(ctx context.Context) {
-	var known []string
-	var readAt time.Time
+	var r sweep
 	down := false
 	for {
-		var err error
 		began := time.Now()
-		if time.Since(readAt) >= namespacesAge {
-			var all []string
-			if all, err = namespaces(ctx, s.store, s.cfg.Namespaces); err == nil {
-				known, readAt = all, time.Now()
-			}
-		}
-		if err == nil {
-			err = s.sweepAll(ctx, known)
-		}
+		err := s.round(ctx, &r)
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -78,28 +72,80 @@ func (s *Sweeper) Run(ctx context.Context) {
 			s.cfg.Logger.Info("sweeper reaches Redis again")
 		}
 		down = err != nil
+		var rest time.Duration
+		if !down {
+			rest = min(restShare*time.Since(began), mostRest)
+		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(max(s.cfg.Interval, restShare*time.Since(began)) + rand.N(s.cfg.Interval/4+1)):
+		case <-time.After(max(s.cfg.Interval, rest) + rand.N(s.cfg.Interval/4+1)):
 		}
 	}
 }
 
-// sweepAll sweeps those namespaces that have anything due.
-func (s *Sweeper) sweepAll(ctx context.Context, all []string) error {
-	for chunk := range slices.Chunk(all, lookAtOnce) {
-		due, err := s.store.HaveDue(ctx, chunk)
-		if err != nil {
-			return err
+// sweep is what one round leaves to the next.
+type sweep struct {
+	// known are the namespaces, readAt is when they were asked for, and listErr is what came of it.
+	known   []string
+	readAt  time.Time
+	listErr error
+	// failed are the namespaces that could not be swept, and when that was.
+	failed map[string]failure
+}
+
+// failure is an error and its time.
+type failure struct {
+	at  time.Time
+	err error
+}
+
+// round sweeps each namespace once. It returns the first error that stands in the way of any. In a Cluster, one that failed is left alone
+// for a while, because the others wait as long as it takes to fail again.
+func (s *Sweeper) round(ctx context.Context, r *sweep) error {
+	if time.Since(r.readAt) >= namespacesAge {
+		var all []string
+		if all, r.listErr = namespaces(ctx, s.store, s.cfg.Namespaces); r.listErr == nil {
+			r.known = all
 		}
-		for _, ns := range due {
-			if err := s.Sweep(ctx, ns); err != nil {
-				return err
+		r.readAt = time.Now()
+	}
+	first := r.listErr
+	failed := map[string]failure{}
+	todo := r.known
+	if first == nil && !s.store.Sharded() {
+		todo, first = s.haveDue(ctx, r.known)
+	}
+	for _, ns := range todo {
+		if first != nil && !s.store.Sharded() {
+			break
+		}
+		f, bad := r.failed[ns]
+		if !bad || !s.store.Sharded() || time.Since(f.at) >= failedPause {
+			err := s.Sweep(ctx, ns)
+			f, bad = failure{time.Now(), err}, err != nil
+		}
+		if bad {
+			failed[ns] = f
+			if first == nil {
+				first = f.err
 			}
 		}
 	}
-	return nil
+	r.failed = failed
+	return first
+}
+
+// haveDue lists those namespaces that have anything due. On one server they live and die together, so that one error is that of all.
+func (s *Sweeper) haveDue(ctx context.Context, all []string) (due []string, err error) {
+	for chunk := range slices.Chunk(all, lookAtOnce) {
+		part, err := s.store.HaveDue(ctx, chunk)
+		if err != nil {
+			return nil, err
+		}
+		due = append(due, part...)
+	}
+	return due, nil
 }
 
 // namespaces lists the namespaces that there are, and of them only those given unless none is.

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"strconv"
 
 	"drydock/model"
@@ -139,6 +140,9 @@ func (s *Store) snapshot(ctx context.Context, c *Claim, blueprints []*model.Blue
 	for _, item := range toSlice(reply[0]) {
 		pair := toSlice(item)
 		r, err := decodeResource(l.Namespace, toMap(pair[0]), toStrings(pair[1]))
+		if errors.Is(err, model.ErrSchemaVersion) {
+			continue // for those who know it; the lease may find room elsewhere
+		}
 		if err != nil {
 			return nil, err
 		}

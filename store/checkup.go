@@ -98,8 +98,22 @@ func (s *Store) CheckServers(ctx context.Context) (found []ServerCheckup, err er
 	return found, translate("check servers", err)
 }
 
+// addrOf is where a client is connected to. With Sentinel only the server can tell.
+func addrOf(ctx context.Context, node *redis.Client) string {
+	const sentinel = "FailoverClient"
+	addr := node.Options().Addr
+	if addr != sentinel {
+		return addr
+	}
+	info, err := node.ClientInfo(ctx).Result()
+	if err != nil || info.LAddr == "" {
+		return "primary"
+	}
+	return info.LAddr
+}
+
 func checkServer(ctx context.Context, node *redis.Client) (ServerCheckup, error) {
-	c := ServerCheckup{Addr: node.Options().Addr}
+	c := ServerCheckup{Addr: addrOf(ctx, node)}
 	text, err := node.Info(ctx, "server", "persistence").Result()
 	if err != nil {
 		return c, err

@@ -23,7 +23,7 @@ var errKeyReused = model.Errorf(model.ErrorMismatch, "this Idempotency-Key was u
 //
 // A release of an object that is already released or destroyed stores nothing and returns no command. Other errors:
 // [model.ErrorNotFound], [model.ErrorConflict] when the state takes no commands, [model.ErrorMismatch] when the key belongs to
-// another request, [model.ErrorUnavailable], [model.ErrorUnknown].
+// another request, [model.ErrSchemaVersion], [model.ErrorUnavailable], [model.ErrorUnknown].
 func (s *Store) Send(ctx context.Context, cmd model.Command, idem model.Idempotency) (model.Sent, error) {
 	reply, err := s.write(ctx, "send", sendScript, []string{objectKey(cmd.Target)}, sendArgs(ctx, cmd, idem)...)
 	if err != nil {
@@ -37,7 +37,7 @@ func sendArgs(ctx context.Context, cmd model.Command, idem model.Idempotency) []
 	record := sentRecord{Command: cmd.Name, Args: cmd.Args, Author: cmd.Author, Origin: cmd.Origin, Reason: cmd.Reason, Trace: tracing.Carry(ctx)}
 	return []any{
 		cmd.Target.Member(), cmd.ID, rest(record), string(cmd.Name), sentText(cmd), commandable(cmd.Target.Kind), flag(takesBack(cmd.Name)),
-		hashKey(idem.Key), idem.Fingerprint, idempotencyWindow.Milliseconds(),
+		hashKey(idem.Key), idem.Fingerprint, idempotencyWindow.Milliseconds(), schemaVersion,
 	}
 }
 
@@ -51,6 +51,8 @@ func (s *Store) sentOf(cmd model.Command, reply []any) (out model.Sent, err erro
 		return model.Sent{}, notFound(ref.Kind)
 	case -3:
 		return model.Sent{}, model.Errorf(model.ErrorConflict, "the %s takes no %q in its present state", ref.Kind, cmd.Name)
+	case -4:
+		return model.Sent{}, fmt.Errorf("send to %s: %w", ref, model.ErrSchemaVersion)
 	}
 	if toInt(reply[0]) == 1 {
 		s.cfg.Observer.Sent(cmd.Target.Kind, cmd.Name, cmd.Origin.Via, 1)

@@ -210,7 +210,14 @@ func Redact(raw string) string {
 
 // SlowWhenDown makes a client take its time when the server cannot be reached. An asynq server whose Redis is away asks again
 // at once, for ever; this keeps it from spinning.
-func SlowWhenDown(c redis.UniversalClient) { c.AddHook(&outageBackoff{}) }
+func SlowWhenDown(c redis.UniversalClient) {
+	if cluster, ok := c.(*redis.ClusterClient); ok {
+		// Its own hooks see no dialling; its nodes' do, and each of those is up or down by itself.
+		cluster.OnNewNode(func(node *redis.Client) { node.AddHook(&outageBackoff{}) })
+		return
+	}
+	c.AddHook(&outageBackoff{})
+}
 
 // outageBackoff delays calls that could not be connected: from 50 ms, doubling, to a second.
 type outageBackoff struct{ failures atomic.Int32 }

@@ -87,6 +87,12 @@ func (s *Store) Ping(ctx context.Context) error {
 	return translate("ping", s.rdb.Ping(ctx).Err())
 }
 
+// Sharded reports whether the namespaces are on several servers, of which one may be away while the others serve.
+func (s *Store) Sharded() bool {
+	_, cluster := s.rdb.(*redis.ClusterClient)
+	return cluster
+}
+
 // Namespaces lists the namespaces that anybody has ever written to.
 func (s *Store) Namespaces(ctx context.Context) ([]string, error) {
 	names, err := s.rdb.SMembers(ctx, namespacesKey).Result()
@@ -101,7 +107,9 @@ func (s *Store) announce(ctx context.Context, ns string) error {
 			return nil
 		}
 	}
-	if err := s.rdb.SAdd(ctx, namespacesKey, ns).Err(); err != nil {
+	err := s.rdb.SAdd(ctx, namespacesKey, ns).Err()
+	// The set may be on a Cluster node that is away. Who has announced the namespace before need not wait for that.
+	if _, before := s.announced.Load(ns); err != nil && !before {
 		return translate("announce namespace", err)
 	}
 	s.announced.Store(ns, time.Now())

@@ -3,10 +3,11 @@
 -- ARGV[3] -> member, "<kind>:<id>"   ARGV[4] -> command id   ARGV[5] -> record without its opening brace   ARGV[6] -> command
 -- ARGV[7] -> text for the log   ARGV[8] -> ",state,state," that take commands   ARGV[9] -> '1' when the command takes the
 -- object back   ARGV[10] -> idempotency key, '' = none   ARGV[11] -> its fingerprint   ARGV[12] -> how long it is remembered, ms
+-- ARGV[13] -> highest schema version known
 -- Derived: <object>:commands, :records, :log, idem:<key>, wake, events, free:<type>.
 -- Returns {code, answer, the object as show() has it, {command id, record, outcome} or {}, woken…}: 1 stored, 3 stored before under this
 -- id, 0 another request with the key was before, 2 a release of an object that is released or destroyed (nothing to do), -1 the key belongs to another request,
--- -2 no such object, -3 the state takes no commands.
+-- -2 no such object, -3 the state takes no commands, -4 unknown schema version.
 -- Writes only after all checks pass. The same command id changes nothing and gets the first answer but for the code.
 local member, cid, idem = ARGV[3], ARGV[4], ARGV[10]
 local function reply(code, answer, id)
@@ -17,8 +18,10 @@ local function reply(code, answer, id)
   end
   return {code, answer, show(member), command, unpack(woken)}
 end
-local o = read(KEYS[1], 'status', 'type', 'owner', 'name', 'resource', 'blueprint')
+local o = read(KEYS[1], 'status', 'type', 'owner', 'name', 'resource', 'blueprint', 'schema')
 if o.status == '' then return {-2} end
+local schema = tonumber(o.schema)
+if not schema or schema > tonumber(ARGV[13]) then return {-4} end
 if idem ~= '' then
   local known = read(P .. 'idem:' .. idem, 'fingerprint', 'id', 'answer')
   if known.fingerprint ~= '' then
