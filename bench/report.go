@@ -128,7 +128,10 @@ func (r *Report) conclude() {
 	r.ratio("release / asynq", "release", "asynq", 0.6)
 	r.ratio("release / naive", "release", "naive", 1.25)
 	r.ratio("hot / naive", "hot", "naive", 10)
-	r.ratio("lease / asynq", "lease", "asynq", 0.4)
+	if l, ok := r.rung("lease"); ok {
+		r.Ratios = append(r.Ratios, Ratio{Name: "leases a second", Value: l.Median.PerSecond, Target: 2000})
+	}
+	r.ratio("or lease / asynq", "lease", "asynq", 0.4)
 	r.ratio("http / release", "http", "release", 0.7)
 	r.ratio("bulk / release", "bulk", "release", 1)
 	if p, ok := r.rung("paced"); ok {
@@ -186,6 +189,9 @@ func (r *Report) WriteTable(w io.Writer) error {
 	fmt.Fprintln(tw, "rung\tper second\tspread\tp50 ms\tp95 ms\tp99 ms\tcommands\treads\tbytes\tworker µs\tapi µs\tredis µs\tload µs\t")
 	for _, g := range r.Rungs {
 		m := g.Median
+		if m.PerSecond == 0 && m.P50 == 0 {
+			continue // it has one figure, which stands below
+		}
 		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t\n", g.Name, figure(m.PerSecond, 0), percent(g.Spread),
 			figure(m.P50, 1), figure(m.P95, 1), figure(m.P99, 1), figure(m.Commands, 1), figure(m.Reads, 1), figure(m.Bytes, 0),
 			figure(m.CPU["worker"], 0), figure(m.CPU["api"], 0), figure(m.CPU["redis"], 0), figure(m.CPU["load"], 0))

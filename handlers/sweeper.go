@@ -61,7 +61,6 @@ func (s *Sweeper) Run(ctx context.Context) {
 	var r sweep
 	down := false
 	for {
-		began := time.Now()
 		err := s.round(ctx, &r)
 		switch {
 		case ctx.Err() != nil:
@@ -72,14 +71,10 @@ func (s *Sweeper) Run(ctx context.Context) {
 			s.cfg.Logger.Info("sweeper reaches Redis again")
 		}
 		down = err != nil
-		var rest time.Duration
-		if !down {
-			rest = min(restShare*time.Since(began), mostRest)
-		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(max(s.cfg.Interval, rest) + rand.N(s.cfg.Interval/4+1)):
+		case <-time.After(max(s.cfg.Interval, min(restShare*r.look, mostRest)) + rand.N(s.cfg.Interval/4+1)):
 		}
 	}
 }
@@ -90,6 +85,8 @@ type sweep struct {
 	known   []string
 	readAt  time.Time
 	listErr error
+	// look is how long it took to see which of them have anything due.
+	look time.Duration
 	// failed are the namespaces that could not be swept, and when that was.
 	failed map[string]failure
 }
@@ -114,7 +111,10 @@ func (s *Sweeper) round(ctx context.Context, r *sweep) error {
 	failed := map[string]failure{}
 	todo := r.known
 	if first == nil && !s.store.Sharded() {
-		todo, first = s.haveDue(ctx, r.known)
+		began := time.Now()
+		if todo, first = s.haveDue(ctx, r.known); first == nil {
+			r.look = time.Since(began)
+		}
 	}
 	for _, ns := range todo {
 		if first != nil && !s.store.Sharded() {
