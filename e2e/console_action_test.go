@@ -144,6 +144,9 @@ func TestConsoleDecisions(t *testing.T) {
 	d.confirm("#enable-phones", "#enable", "first to those who wait")
 	drive(d.b, t, "see it enabled", see(`#list tr:has(#enable-phones) .s-active`))
 	enabled(true)
+	// What somebody else declares tells no event.
+	d.declare("tablets", map[string]any{"kind": "pool", "type": "tablet", "config": map[string]any{"hosts": []any{map[string]any{"name": "t1"}}}})
+	drive(d.b, t, "see what somebody else declared", see("#enable-tablets"))
 	d.kept()
 }
 

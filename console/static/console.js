@@ -59,7 +59,9 @@
     events.onopen = () => { live.textContent = "live"; live.className = "live on"; refresh(); };
     events.onerror = () => { live.textContent = "reconnecting"; live.className = "live"; };
     for (const name of document.body.dataset.eventTypes.split(" ")) events.addEventListener(name, refresh);
-    setInterval(() => { if (!document.hidden) refresh(); }, 30000); // relative times go on
+    // Relative times go on; and what no event tells of, such as a declaration, shows within as many seconds as the page says.
+    const every = 1000 * (document.querySelector("[data-every]")?.dataset.every || 30);
+    setInterval(() => { if (!document.hidden) refresh(); }, every);
   } else if (live) live.hidden = true;
 
   document.addEventListener("submit", async (event) => {
