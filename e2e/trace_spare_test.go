@@ -6,28 +6,15 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
-
-	"drydock/embedded/redistest"
 )
 
 // TestSparesCarryATrace: those that a declaration leads to hang below the request that declared, all of them; one that is made later, in
 // the place of one that was leased, hangs below the update that made it.
 func TestSparesCarryATrace(t *testing.T) {
 	t.Parallel()
-	c := newTraceCollector(t)
-	server := redistest.Start(t)
-	folder := t.TempDir()
-	script, record := filepath.Join(folder, "hook.sh"), filepath.Join(folder, "record")
-	if err := os.WriteFile(script, []byte(tracedHook), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	env := []string{"OTEL_EXPORTER_OTLP_ENDPOINT=" + c.url, "OTEL_BSP_SCHEDULE_DELAY=20", "DRYDOCK_REDIS_URL=" + server.URL()}
-	api := start(t, env, "api", "--listen", "127.0.0.1:0", "--hook-folder", folder)
-	start(t, env, "worker", "--hook-folder", folder).says("worker is running")
-	cl := newClient(t, api.says(`serving the API" url=(http://\S+)`)[1])
+	c, cl, script, record := startTraced(t)
 
 	// told waits for so many runs of the hook and returns the traceparent of each.
 	told := func(runs int) (parents []string) {

@@ -79,22 +79,28 @@ const tracedHook = `#!/bin/sh
 echo "$DRYDOCK_STEP $TRACEPARENT" >>"$RECORD"
 `
 
-// TestOneTraceFromTheRequestToTheHook: a caller's traceparent comes in with a release; the API, which stores it with the command, and the
-// worker, another process, export their spans of the same trace, and the hook is told to which span it belongs. The same for a lease from
-// its request until it is active, over the resource that is made for it.
-func TestOneTraceFromTheRequestToTheHook(t *testing.T) {
-	t.Parallel()
-	c := newTraceCollector(t)
+// startTraced starts an API and a worker that export their spans to the collector, and may run a hook that records its traceparent.
+func startTraced(t *testing.T) (c *traceCollector, cl *client, script, record string) {
+	t.Helper()
+	c = newTraceCollector(t)
 	server := redistest.Start(t)
 	folder := t.TempDir()
-	script, record := filepath.Join(folder, "hook.sh"), filepath.Join(folder, "record")
+	script, record = filepath.Join(folder, "hook.sh"), filepath.Join(folder, "record")
 	if err := os.WriteFile(script, []byte(tracedHook), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	env := []string{"OTEL_EXPORTER_OTLP_ENDPOINT=" + c.url, "OTEL_BSP_SCHEDULE_DELAY=20", "DRYDOCK_REDIS_URL=" + server.URL()}
 	api := start(t, env, "api", "--listen", "127.0.0.1:0", "--hook-folder", folder)
 	start(t, env, "worker", "--hook-folder", folder).says("worker is running")
-	cl := newClient(t, api.says(`serving the API" url=(http://\S+)`)[1])
+	return c, newClient(t, api.says(`serving the API" url=(http://\S+)`)[1]), script, record
+}
+
+// TestOneTraceFromTheRequestToTheHook: a caller's traceparent comes in with a release; the API, which stores it with the command, and the
+// worker, another process, export their spans of the same trace, and the hook is told to which span it belongs. The same for a lease from
+// its request until it is active, over the resource that is made for it.
+func TestOneTraceFromTheRequestToTheHook(t *testing.T) {
+	t.Parallel()
+	c, cl, script, record := startTraced(t)
 	body, _ := json.Marshal(map[string]any{"kind": "exec", "type": "host", "limit": 1, "config": map[string]any{
 		"commands": map[string]any{"activate": []string{script}, "activate_lease": []string{script}, "release_lease": []string{script}},
 		"env":      map[string]string{"RECORD": record},

@@ -151,20 +151,11 @@ func (s *Store) fillPositions(ctx context.Context, leases []*model.Lease) error 
 // Leases lists leases, newest first. The smallest index serves the page and the other filters are applied to what it
 // holds, a bounded number at a time, so a page may be shorter than its limit and still have a next one.
 func (s *Store) Leases(ctx context.Context, ns string, f model.LeaseFilter) (model.Page[*model.Lease], error) {
-	var indexes []string
-	if f.Resource != "" {
-		indexes = append(indexes, byKey(ns, model.KindLease, "resource", f.Resource))
-	}
-	if f.Owner != "" {
-		indexes = append(indexes, byKey(ns, model.KindLease, "owner", f.Owner))
-	}
-	if f.Status != "" {
-		indexes = append(indexes, statusKey(ns, model.KindLease, string(f.Status)))
-	}
-	if f.Type != "" {
-		indexes = append(indexes, byKey(ns, model.KindLease, "type", f.Type))
-	}
-	index, err := s.smallest(ctx, indexes, pluralKey(ns, model.KindLease))
+	index, err := s.narrowest(ctx, pluralKey(ns, model.KindLease),
+		filter{f.Resource, byKey(ns, model.KindLease, "resource", f.Resource)},
+		filter{f.Owner, byKey(ns, model.KindLease, "owner", f.Owner)},
+		filter{string(f.Status), statusKey(ns, model.KindLease, string(f.Status))},
+		filter{f.Type, byKey(ns, model.KindLease, "type", f.Type)})
 	if err != nil {
 		return model.Page[*model.Lease]{}, err
 	}

@@ -64,6 +64,20 @@ func list[T any](
 	return page, nil
 }
 
+// filter is an index that serves a filter, if the filter has a value.
+type filter struct{ value, index string }
+
+// narrowest returns the smallest index of the filters that have a value.
+func (s *Store) narrowest(ctx context.Context, everything string, filters ...filter) (string, error) {
+	var indexes []string
+	for _, f := range filters {
+		if f.value != "" {
+			indexes = append(indexes, f.index)
+		}
+	}
+	return s.smallest(ctx, indexes, everything)
+}
+
 // smallest returns the index that holds least, and the one of everything when there is none to choose from.
 func (s *Store) smallest(ctx context.Context, indexes []string, everything string) (string, error) {
 	switch len(indexes) {

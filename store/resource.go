@@ -66,17 +66,10 @@ func (s *Store) readResources(ctx context.Context, ns string, ids []string) ([]*
 
 // Resources lists resources, newest first; see [Store.Leases] about short pages.
 func (s *Store) Resources(ctx context.Context, ns string, f model.ResourceFilter) (model.Page[*model.Resource], error) {
-	var indexes []string
-	if f.Blueprint != "" {
-		indexes = append(indexes, byKey(ns, model.KindResource, "blueprint", f.Blueprint))
-	}
-	if f.Status != "" {
-		indexes = append(indexes, statusKey(ns, model.KindResource, string(f.Status)))
-	}
-	if f.Type != "" {
-		indexes = append(indexes, byKey(ns, model.KindResource, "type", f.Type))
-	}
-	index, err := s.smallest(ctx, indexes, pluralKey(ns, model.KindResource))
+	index, err := s.narrowest(ctx, pluralKey(ns, model.KindResource),
+		filter{f.Blueprint, byKey(ns, model.KindResource, "blueprint", f.Blueprint)},
+		filter{string(f.Status), statusKey(ns, model.KindResource, string(f.Status))},
+		filter{f.Type, byKey(ns, model.KindResource, "type", f.Type)})
 	if err != nil {
 		return model.Page[*model.Resource]{}, err
 	}
