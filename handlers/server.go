@@ -16,8 +16,8 @@ import (
 type ServerConfig struct {
 	// Concurrency is how many updates run at once. Default 20: they wait for Redis more than they compute.
 	Concurrency int
-	// DispatchInterval is how often an idle server looks for tasks, and so the longest that a task waits for an idle worker.
-	// Default 10 ms.
+	// DispatchInterval is the longest that a server waits before it looks again for tasks that others took before it, and how often it
+	// looks where it cannot wait for them ([tasks.Waiting]). Default 10 ms.
 	DispatchInterval time.Duration
 	// ShutdownTimeout is how long running updates may take to end. Default 8 s.
 	ShutdownTimeout time.Duration
@@ -30,6 +30,8 @@ type Server struct {
 	asynq   *asynq.Server
 	handler asynq.Handler
 	cfg     ServerConfig
+	// hurry ends the waiting for tasks.
+	hurry context.CancelFunc
 }
 
 // stopGrace is how long after the shutdown timeout asynq may take to put its things away, which are calls to Redis.
@@ -50,13 +52,15 @@ func NewServer(opt asynq.RedisConnOpt, u *Updater, cfg ServerConfig) *Server {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
+	ctx, hurry := context.WithCancel(context.Background())
 	return &Server{
 		handler: u,
 		cfg:     cfg,
-		asynq: asynq.NewServer(opt, asynq.Config{
+		hurry:   hurry,
+		asynq: asynq.NewServer(tasks.Waiting(ctx, opt, cfg.DispatchInterval), asynq.Config{
 			Concurrency:       cfg.Concurrency,
 			Queues:            map[string]int{tasks.Queue: 1},
-			TaskCheckInterval: cfg.DispatchInterval,
+			TaskCheckInterval: tasks.PollInterval,
 			ShutdownTimeout:   cfg.ShutdownTimeout,
 			// The wake index brings objects back; asynq's retries only tidy up after themselves.
 			RetryDelayFunc: func(int, error, *asynq.Task) time.Duration { return 15 * time.Second },
@@ -84,6 +88,7 @@ func (s *Server) Start() error {
 // Stop takes no more tasks and waits for the running ones, at most the shutdown timeout and a little. What is cut off is recorded in
 // the wake index and done by somebody else.
 func (s *Server) Stop() {
+	s.hurry()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

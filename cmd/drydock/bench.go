@@ -43,7 +43,7 @@ func benchCommand() *cli.Command {
 			count("concurrency", "updates or tasks a worker runs at once", 20, &cfg.Concurrency),
 			count("clients", "requests under way", 32, &cfg.Clients),
 			&cli.DurationFlag{
-				Name: "dispatch-interval", Usage: "how often an idle worker looks for tasks", Value: 10 * time.Millisecond,
+				Name: "dispatch-interval", Usage: "how often an idle worker of raw asynq looks for tasks; passed on to Drydock's", Value: 10 * time.Millisecond,
 				Destination: &cfg.DispatchInterval,
 			},
 			&cli.StringFlag{Name: "appendfsync", Usage: "when Redis syncs to disk: always, everysec or no", Value: "everysec", Destination: &cfg.AppendFsync},

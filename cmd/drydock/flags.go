@@ -187,7 +187,7 @@ func (o *options) workerFlags() []cli.Flag {
 		},
 		&cli.DurationFlag{
 			Name: "dispatch-interval", Sources: env("dispatch-interval"), Value: 10 * time.Millisecond, Destination: &o.dispatchInterval,
-			Usage: "how often an idle worker looks for tasks",
+			Usage: "the longest that a worker waits before it looks again for tasks that others took before it",
 		},
 		&cli.DurationFlag{
 			Name: "shutdown-timeout", Sources: env("shutdown-timeout"), Value: 8 * time.Second, Destination: &o.shutdownTimeout,
