@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -31,6 +32,29 @@ func BenchmarkUpdate(b *testing.B) {
 		h.updateAll(refs)
 		b.StopTimer()
 		h.wantLeases(refs, model.LeaseDestroyed)
+	})
+	b.Run("command", func(b *testing.B) {
+		h, refs := benchLeases(b, 1)
+		h.updateAll(refs)
+		var batch []model.Command
+		for i := range b.N {
+			batch = append(batch, model.Command{
+				ID: model.NewID(), Target: refs[0], Name: model.CommandExtend, Args: []byte(`{"ttl":"1h"}`), Author: "bench",
+				Origin: model.Origin{Via: model.ViaAPI},
+			})
+			if len(batch) == 500 || i == b.N-1 {
+				if _, err := h.store.SendAll(h.ctx, batch); err != nil {
+					b.Fatal(err)
+				}
+				batch = batch[:0]
+			}
+		}
+		b.ResetTimer()
+		h.updateAll(refs)
+		b.StopTimer()
+		if history, err := h.store.Commands(h.ctx, refs[0], 1, strconv.Itoa(b.N-1)); err != nil || len(history.Items) == 0 || history.Items[0].Outcome == "" {
+			b.Fatalf("the history begins with %+v, %v", *history.Items[0], err)
+		}
 	})
 }
 

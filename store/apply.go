@@ -186,6 +186,7 @@ type stepJSON struct {
 	Fence      int64             `json:"fence"`
 	Worker     string            `json:"worker"`
 	Consume    []consumeJSON     `json:"consume,omitempty"`
+	Outcomes   []string          `json:"outcomes,omitempty"`
 	Superseded string            `json:"superseded,omitempty"`
 	Path       []string          `json:"path,omitempty"`
 	Set        map[string]string `json:"set,omitempty"`
@@ -220,9 +221,10 @@ type stepJSON struct {
 	step Step
 }
 
+// consumeJSON is a consumed command. Outcome is the place of its outcome among the step's, from 1: many commands come to the same.
 type consumeJSON struct {
 	ID       string `json:"id"`
-	Rest     string `json:"rest"`
+	Outcome  int    `json:"outcome"`
 	Releases bool   `json:"releases,omitempty"`
 }
 
@@ -262,11 +264,14 @@ func (c *Claim) encode(st Step, path []string, set map[string]string) stepJSON {
 	j := stepJSON{
 		Writer: c.Writer, Version: c.version, From: c.status, Fence: c.Fence, Worker: c.Worker, Path: path, Set: set, step: st,
 	}
+	places := map[outcomeRecord]int{}
 	for _, k := range st.Consume {
-		j.Consume = append(j.Consume, consumeJSON{
-			ID: k.Command.ID, Releases: takesBack(k.Command.Name),
-			Rest: rest(outcomeRecord{Outcome: k.Outcome, Detail: k.Detail, Fence: c.Fence, Worker: c.Worker}),
-		})
+		record := outcomeRecord{Outcome: k.Outcome, Detail: k.Detail, Fence: c.Fence, Worker: c.Worker}
+		if places[record] == 0 {
+			j.Outcomes = append(j.Outcomes, rest(record))
+			places[record] = len(j.Outcomes)
+		}
+		j.Consume = append(j.Consume, consumeJSON{ID: k.Command.ID, Outcome: places[record], Releases: takesBack(k.Command.Name)})
 	}
 	for _, e := range st.Log {
 		j.Log = append(j.Log, entryJSON{Event: string(e.Event), Text: e.Text, Command: e.Command})

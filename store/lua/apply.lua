@@ -29,13 +29,13 @@ local function guard(o, step, key)
   return 'ok', state
 end
 
--- note_consumed writes the outcomes of commands, rest[i] being that of cids[i], a hundred in a write.
-local function note_consumed(key, cids, rest)
+-- note_consumed writes the records of outcomes, records[i] being that of cids[i], a hundred in a write.
+local function note_consumed(key, cids, records)
   for first = 1, #cids, 100 do
     local outcomes, ids = {}, {}
     for i = first, math.min(first + 99, #cids) do
       outcomes[#outcomes + 1] = cids[i] .. ':outcome'
-      outcomes[#outcomes + 1] = stamp('consumed_ms', rest[i])
+      outcomes[#outcomes + 1] = records[i]
       ids[#ids + 1] = cids[i]
     end
     redis.call('HSET', key .. ':records', unpack(outcomes))
@@ -45,24 +45,26 @@ end
 
 -- consume pops what the step handled and, when the object is destroyed, what nobody read any more.
 local function consume(key, step, state)
-  local releases, cids, rest = 0, {}, {}
+  local releases, cids, records = 0, {}, {}
   if step.consume then
     redis.call('LPOP', key .. ':commands', #step.consume)
+    local outcomes = {}
+    for i, rest in ipairs(step.outcomes) do outcomes[i] = stamp('consumed_ms', rest) end
     for i, c in ipairs(step.consume) do
-      cids[i], rest[i] = c.id, c.rest
+      cids[i], records[i] = c.id, outcomes[c.outcome]
       if c.releases then releases = releases + 1 end
     end
   end
   if state == 'destroyed' then
     for _, cid in ipairs(redis.call('LPOP', key .. ':commands', MAX_DRAIN) or {}) do
       tally.unread = tally.unread + 1
-      cids[#cids + 1], rest[#rest + 1] = cid, step.superseded
+      cids[#cids + 1], records[#records + 1] = cid, stamp('consumed_ms', step.superseded)
     end
     redis.call('HSET', key, 'releases', 0)
   elseif releases > 0 then
     redis.call('HINCRBY', key, 'releases', -releases)
   end
-  note_consumed(key, cids, rest)
+  note_consumed(key, cids, records)
 end
 
 -- advance writes the new state, the instants on the way, the step's own fields and the raised version, and wakes whom the step names.
@@ -148,12 +150,14 @@ local function tell_step(member, step, state, o)
   local more = about('t', last.t, 'c', last.c, 'y', o.type, 'u', o.owner, 'n', o.name, 'r', set.resource or o.resource,
     'b', set.blueprint or o.blueprint, 'f', int(step.fence), 'w', step.worker)
   for i = 1, #entries - 1 do
-    for _, field in ipairs({'e', 't', 'c'}) do
-      local value = entries[i][field]
-      if value and value ~= '' then
-        more[#more + 1] = field .. i
-        more[#more + 1] = value
-      end
+    local entry = entries[i]
+    more[#more + 1] = 'e' .. i
+    more[#more + 1] = entry.e
+    more[#more + 1] = 't' .. i
+    more[#more + 1] = entry.t
+    if entry.c then
+      more[#more + 1] = 'c' .. i
+      more[#more + 1] = entry.c
     end
   end
   tell(member, last.e or '', state, more)
