@@ -81,10 +81,8 @@ func (s *Server) sends(kind model.Kind, parse func(body []byte) (wire.NewCommand
 			return err
 		}
 		s.wake(c, sent.Wake)
-		if sent.Answer != nil {
-			return replay(c, sent.Answer)
-		}
-		return s.respondOnce(c, q.namespace, idem, sent.Repeat, statusFor(sent), wire.FromSent(sent))
+		markReplay(c, sent.Repeat)
+		return respond(c, statusFor(sent), wire.FromSent(sent))
 	}
 }
 

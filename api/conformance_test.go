@@ -166,6 +166,15 @@ func (c *conformance) created(body string, headers ...string) string {
 	return id
 }
 
+// idOf returns the id of the object in an answer.
+func idOf(body []byte) string {
+	var object struct {
+		ID string `json:"id"`
+	}
+	_ = json.Unmarshal(body, &object) // no id is what the caller looks for
+	return object.ID
+}
+
 // resourceOf returns the resource of a lease that must be active.
 func (c *conformance) resourceOf(lease string) string {
 	c.t.Helper()

@@ -56,13 +56,21 @@ func (s *Server) accepted(ctx context.Context, namespace string, idem model.Idem
 	return knower.KnowsKey(ctx, namespace, idem.Key)
 }
 
-// replay writes the first answer of a request again, word for word.
+// markReplay says in the header that this is the answer to the first request with the key once more. The store keeps what the first was
+// told, so that the answer is the same word for word.
+func markReplay(c echo.Context, repeat bool) {
+	if repeat {
+		c.Response().Header().Set(wire.HeaderIdempotencyReplayed, "true")
+	}
+}
+
+// replay writes a recorded answer.
 func replay(c echo.Context, a *model.Answer) error {
-	c.Response().Header().Set(wire.HeaderIdempotencyReplayed, "true")
+	markReplay(c, true)
 	return c.JSONBlob(a.Status, a.Body)
 }
 
-// respondOnce writes the answer to a request that changed something, and first records it under its key. A repetition gets here when
+// respondOnce writes the answer to a request that took several writes, and first records it under its key. A repetition gets here when
 // no answer was on record yet: whichever of the two records its answer first, both give that one.
 func (s *Server) respondOnce(c echo.Context, namespace string, idem model.Idempotency, repeat bool, status int, v any) error {
 	body, err := encode(v)
@@ -73,9 +81,7 @@ func (s *Server) respondOnce(c echo.Context, namespace string, idem model.Idempo
 	if idem.Key != "" {
 		answer = s.saveAnswer(c, namespace, idem.Key, answer)
 	}
-	if repeat {
-		return replay(c, &answer)
-	}
+	markReplay(c, repeat)
 	return c.JSONBlob(answer.Status, answer.Body)
 }
 

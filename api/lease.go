@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
@@ -53,25 +52,11 @@ func (s *Server) createLease(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if created.Lease != nil {
-		c.Set(objectKey, created.Lease.Ref)
-	}
+	c.Set(objectKey, created.Lease.Ref)
 	s.wake(c, created.Wake)
-	if created.Answer != nil {
-		c.Response().Header().Set(echo.HeaderLocation, "/v1/leases/"+idOf(created.Answer.Body)+q.suffix())
-		return replay(c, created.Answer)
-	}
 	c.Response().Header().Set(echo.HeaderLocation, "/v1/leases/"+created.Lease.ID+q.suffix())
-	return s.respondOnce(c, q.namespace, idem, created.Repeat, http.StatusAccepted, wire.FromLease(created.Lease))
-}
-
-// idOf returns the id of the object in a recorded answer.
-func idOf(body []byte) string {
-	var object struct {
-		ID string `json:"id"`
-	}
-	_ = json.Unmarshal(body, &object) // we wrote it
-	return object.ID
+	markReplay(c, created.Repeat)
+	return respond(c, http.StatusAccepted, wire.FromLease(created.Lease))
 }
 
 // checkSatisfiable refuses a lease that would wait for ever: no blueprint could serve it, even if all it has were free and enabled.

@@ -21,6 +21,9 @@ type Batch interface {
 	SendAll(ctx context.Context, cmds []model.Command) ([]model.SendResult, error)
 	// Plan keeps what the request with a key is about to do, and returns the plan and the answer of the first one.
 	Plan(ctx context.Context, namespace string, idem model.Idempotency, plan []byte) (kept []byte, answer *model.Answer, err error)
+	// SaveAnswer records the first answer to the request that stored key, and returns the answer to give: a repetition may have been
+	// answered first.
+	SaveAnswer(ctx context.Context, namespace, key string, a model.Answer) (model.Answer, error)
 	// LeasesByID passes over leases that do not exist.
 	LeasesByID(ctx context.Context, namespace string, ids []string) ([]*model.Lease, error)
 }

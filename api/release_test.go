@@ -21,8 +21,8 @@ type releaseEnv struct {
 
 	ns   string
 	real *store.Store
-	// fail, when set, is asked before each batch.
-	fail func() error
+	// fail, when set, is asked before each batch, and save before an answer is recorded.
+	fail, save func() error
 	ids  map[string]string
 }
 
@@ -39,6 +39,15 @@ func (f flakyStore) SendAll(ctx context.Context, cmds []model.Command) ([]model.
 		return nil, f.e.fail()
 	}
 	return results, err
+}
+
+func (f flakyStore) SaveAnswer(ctx context.Context, namespace, key string, a model.Answer) (model.Answer, error) {
+	if f.e.save != nil {
+		if err := f.e.save(); err != nil {
+			return a, err
+		}
+	}
+	return f.Store.SaveAnswer(ctx, namespace, key, a)
 }
 
 func newReleaseEnv(t *testing.T, options ...func(*Config)) *releaseEnv {
@@ -290,6 +299,47 @@ func TestReleaseOfManyAgain(t *testing.T) {
 		if got := e.post(`{"ids": ["x"]}`, header); got.status != http.StatusUnprocessableEntity || got.problem(t).Code != "key_reused" {
 			t.Errorf("another request with the key = %d %s", got.status, got.body)
 		}
+	}
+}
+
+// TestLostRecordIsAnsweredFromWhatIsStored: the answer could not be recorded. Neither the request nor its repetition suffers.
+func TestLostRecordIsAnsweredFromWhatIsStored(t *testing.T) {
+	t.Parallel()
+	e := newReleaseEnv(t)
+	e.save = func() error { return errors.New("lost") }
+	const body, key = `{"all": true}`, "Idempotency-Key: k"
+	first, again := e.post(body, key), e.post(body, key)
+	if first.status != http.StatusAccepted || string(first.body) != string(again.body) || again.header.Get("Idempotency-Replayed") != "true" {
+		t.Errorf("first %d %s\nagain %d %s, %v", first.status, first.body, again.status, again.body, again.header)
+	}
+	if !strings.Contains(e.log.String(), "could not record the answer") {
+		t.Error("the log does not say that the answer was not recorded")
+	}
+}
+
+// TestDuplicatesAtOnceGetOneAnswer: a repetition comes while the first request is still being answered, and is quicker: the first gives
+// the answer that the repetition has recorded.
+func TestDuplicatesAtOnceGetOneAnswer(t *testing.T) {
+	t.Parallel()
+	e := newReleaseEnv(t)
+	const body, key = `{"all": true}`, "Idempotency-Key: k"
+	var second answer
+	e.save = func() error {
+		e.save = nil
+		// The lease moves on between the two, and would be told of in another way.
+		c, err := e.real.Claim(t.Context(), model.LeaseRef(e.ns, e.ids["ada-1"]), "w1")
+		if err == nil {
+			_, err = e.real.ApplyLease(t.Context(), c, store.LeaseStep{
+				Step: store.Step{Consume: []store.Consumption{{Command: c.Commands[0], Outcome: model.OutcomeApplied}}},
+				Path: []model.LeaseState{model.LeaseReleased},
+			})
+		}
+		second = e.post(body, key)
+		return err
+	}
+	first := e.post(body, key)
+	if first.status != second.status || string(first.body) != string(second.body) {
+		t.Errorf("the first was answered %d %s\nand its duplicate %d %s", first.status, first.body, second.status, second.body)
 	}
 }
 

@@ -49,9 +49,6 @@ type Store interface {
 	// Authorizations lists by blueprint, then by owner.
 	Authorizations(ctx context.Context, namespace string, f model.AuthorizationFilter) (model.Page[*model.Authorization], error)
 
-	// SaveAnswer records the first answer to the request that stored key, and returns the answer to give: a repetition may have been
-	// answered first.
-	SaveAnswer(ctx context.Context, namespace, key string, a model.Answer) (model.Answer, error)
 	// Watch returns a channel that receives after each change of the object, and now and then for safety. It holds one
 	// signal, so a reader who reads the object after each misses nothing. stop must be called.
 	Watch(ctx context.Context, ref model.Ref) (changed <-chan struct{}, stop func())

@@ -9,7 +9,7 @@ type Idempotency struct {
 	Fingerprint string
 }
 
-// Answer is the first answer to a request with an idempotency key, to be given again word for word.
+// Answer is the first answer to a request of several writes with an idempotency key, to be given again word for word.
 type Answer struct {
 	Status int    `json:"status"`
 	Body   []byte `json:"body"`
@@ -17,12 +17,10 @@ type Answer struct {
 
 // Created is what came of asking for a lease.
 type Created struct {
-	// Lease is nil when a repeated request finds its lease collected; then Answer is not.
+	// Lease is the new lease; in a repeated request as it was for the first.
 	Lease *Lease
 	// Repeat says that the request had been stored before and nothing was changed.
 	Repeat bool
-	// Answer is the recorded first answer of a repeated request; nil when there is none on record.
-	Answer *Answer
 	// Wake names the objects for which the caller should enqueue a task now.
 	Wake []Ref
 }
@@ -31,13 +29,11 @@ type Created struct {
 type Sent struct {
 	// Command is the stored command; nil when a release found its object already released or destroyed.
 	Command *Command
-	// Lease or Resource is the target as it stands after the send; the other is nil.
+	// Lease or Resource is the target as it stands after the send, in a repeated request after the first; the other is nil.
 	Lease    *Lease
 	Resource *Resource
 	// Repeat says that the command had been stored before and nothing was changed.
 	Repeat bool
-	// Answer is the recorded first answer of a repeated request; nil when there is none on record.
-	Answer *Answer
 	// Wake names the objects for which the caller should enqueue a task now.
 	Wake []Ref
 }

@@ -269,10 +269,11 @@ func TestNothingComesBackAfterCollect(t *testing.T) {
 	e := newEnv(t)
 	e.putBlueprint(bp, 0)
 	idem := model.Idempotency{Key: "k", Fingerprint: "f"}
-	e.must(errOf(e.CreateLease(e.ctx, e.ns, "l1", model.NewLease{Type: "host"}, idem)))
-	answer := model.Answer{Status: 202, Body: []byte(`{"id":"l1"}`)}
-	e.must(errOf(e.SaveAnswer(e.ctx, e.ns, "k", answer)))
+	first, err := e.CreateLease(e.ctx, e.ns, "l1", model.NewLease{Type: "host"}, idem)
+	e.must(err)
 	lease := e.leaseRef("l1")
+	sent, err := e.Send(e.ctx, command(lease, "c1", model.CommandRelease), model.Idempotency{Key: "k2", Fingerprint: "f"})
+	e.must(err)
 	resource := e.resource("r1", spec{})
 	e.destroyLease(lease)
 	e.destroyResource(resource)
@@ -307,8 +308,15 @@ func TestNothingComesBackAfterCollect(t *testing.T) {
 		}
 		again, err := e.CreateLease(e.ctx, e.ns, "l2", model.NewLease{Type: "host"}, idem)
 		e.must(err)
-		if diff := cmp.Diff(&answer, again.Answer); diff != "" || !again.Repeat {
-			t.Errorf("the request again (-first answer +now):\n%s", diff)
+		first.Repeat, first.Wake = true, []model.Ref{}
+		if diff := cmp.Diff(first, again); diff != "" {
+			t.Errorf("the request again (-first +again):\n%s", diff)
+		}
+		released, err := e.Send(e.ctx, command(lease, "c2", model.CommandRelease), model.Idempotency{Key: "k2", Fingerprint: "f"})
+		e.must(err)
+		sent.Repeat, sent.Wake = true, []model.Ref{}
+		if diff := cmp.Diff(sent, released); diff != "" {
+			t.Errorf("the release again (-first +again):\n%s", diff)
 		}
 	})
 }

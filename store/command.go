@@ -58,18 +58,17 @@ func (s *Store) sentOf(cmd model.Command, reply []any) (out model.Sent, err erro
 		s.cfg.Observer.Sent(cmd.Target.Kind, cmd.Name, cmd.Origin.Via, 1)
 	}
 	out = model.Sent{
-		Repeat: toInt(reply[0]) == 0 || toString(reply[1]) != "",
-		Answer: decodeAnswer(toString(reply[1])), Wake: s.toRefs(ref.Namespace, reply[4:]),
+		Repeat: toInt(reply[0]) == 0, Wake: s.toRefs(ref.Namespace, reply[3:]),
 	}
 	if ref.Kind == model.KindLease {
-		out.Lease, err = shownLease(ref.Namespace, reply[2])
+		out.Lease, err = shownLease(ref.Namespace, reply[1])
 	} else {
-		out.Resource, err = shownResource(ref.Namespace, reply[2])
+		out.Resource, err = shownResource(ref.Namespace, reply[1])
 	}
 	if err != nil {
 		return out, err
 	}
-	if command := toStrings(reply[3]); len(command) == 3 {
+	if command := toStrings(reply[2]); len(command) == 3 {
 		out.Command, err = decodeCommand(ref, command[0], command[1], command[2])
 	}
 	return out, err

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
 
 	"github.com/redis/go-redis/v9"
 
@@ -58,12 +57,8 @@ func (s *Store) createLease(
 	case -2:
 		return model.Created{}, model.ErrStaleWriter
 	}
-	lease, err := shownLease(ns, reply[2])
-	answer := decodeAnswer(toString(reply[1]))
-	if answer != nil && errors.Is(err, model.ErrLeaseNotFound) {
-		err = nil // the lease has been collected; its first answer is still remembered
-	}
-	return model.Created{Lease: lease, Repeat: code == 0, Answer: answer, Wake: s.toRefs(ns, reply[3:])}, err
+	lease, err := shownLease(ns, reply[1])
+	return model.Created{Lease: lease, Repeat: code == 0, Wake: s.toRefs(ns, reply[2:])}, err
 }
 
 // shownLease reads a lease as the scripts' show() returns it.

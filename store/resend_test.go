@@ -108,11 +108,11 @@ func (r *resender) compare(name string, d dump, first, second any) {
 	case "send":
 		// The second run wakes the object as the first did, or because another command woke it: one task more harms nothing.
 		list, again := toSlice(first), toSlice(second)
-		if list[0] == int64(1) {
+		if list[0] == int64(1) || list[0] == int64(2) && again[0] == int64(3) {
 			list[0] = int64(3) // stored before under this id
 		}
-		if len(again) >= 4 && !slices.Equal(toStrings(list[4:]), toStrings(again[4:])) && len(list) == 4 {
-			second = again[:4]
+		if len(again) >= 3 && !slices.Equal(toStrings(list[3:]), toStrings(again[3:])) && len(list) == 3 {
+			second = again[:3]
 		}
 	case "apply_lease", "apply_resource", "apply_blueprint", "create_resource":
 		woken = 2

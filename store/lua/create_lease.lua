@@ -5,26 +5,28 @@
 -- ARGV[12] -> how long the key is remembered, ms   ARGV[13] -> id of the resource that will stand on it, '' = none
 -- ARGV[14:] -> fields and values of the lease
 -- Derived: <lease>:data, :log, leases, leases:pending, leases:by-type:<type>, leases:by-owner:<owner>, waiting:<type>…, idem:<key>, wake, events.
--- Returns {code, answer, the lease as show() has it, woken…}: code 1 created, 0 another request with the key was before,
+-- Returns {code, the lease as show() has it, woken…}: code 1 created, 0 another request with the key was before,
 -- -1 the key belongs to another request,
--- -2 the resource does not wait for it. Writes only after all checks pass. The same id changes nothing and gets the first answer.
+-- -2 the resource does not wait for it. Writes only after all checks pass. The same id changes nothing, and so does the same key, which gets
+-- the first reply but for the code and the woken.
 local id, rtype, shape, owner, idem = ARGV[3], ARGV[4], ARGV[5], ARGV[8], ARGV[10]
 local member = 'lease:' .. id
 if idem ~= '' then
-  local known = read(P .. 'idem:' .. idem, 'fingerprint', 'id', 'answer')
+  local known = known_request(idem)
   if known.fingerprint ~= '' then
-    if known.fingerprint ~= ARGV[11] then return {-1, '', {}} end
-    if known.id ~= id then return {0, known.answer, show('lease:' .. known.id)} end
+    if known.fingerprint ~= ARGV[11] then return {-1, {}} end
+    if known.id == id then woken_before(member) end
+    return {known.id == id and 1 or 0, (first_reply(known) or {show('lease:' .. known.id)})[1], unpack(woken)}
   end
 end
 if redis.call('EXISTS', KEYS[1]) == 1 then
   woken_before(member)
-  return {1, '', show(member), unpack(woken)}
+  return {1, show(member), unpack(woken)}
 end
 
 if ARGV[13] ~= '' then
   local r = read(P .. 'resource:' .. ARGV[13], 'status', 'sublease')
-  if r.status ~= 'pending' or r.sublease ~= id then return {-2, '', {}} end
+  if r.status ~= 'pending' or r.sublease ~= id then return {-2, {}} end
 end
 
 local order = int(NOW - tonumber(ARGV[6]))
@@ -41,11 +43,9 @@ redis.call('ZADD', P .. 'leases:pending', 0, id)
 redis.call('ZADD', P .. 'leases:by-type:' .. rtype, 0, id)
 if owner ~= '' then redis.call('ZADD', P .. 'leases:by-owner:' .. owner, 0, id) end
 join_queue(id, rtype, shape, order)
-if idem ~= '' then
-  redis.call('HSET', P .. 'idem:' .. idem, 'fingerprint', ARGV[11], 'id', id)
-  redis.call('PEXPIRE', P .. 'idem:' .. idem, ARGV[12])
-end
 log(KEYS[1], 'queued', 'queued for a ' .. rtype)
 owe(member)
 tell(member, 'queued', 'pending', about('t', 'queued for a ' .. rtype, 'y', rtype, 'u', owner))
-return {1, '', show(member), unpack(woken)}
+local lease = show(member)
+if idem ~= '' then remember_request(idem, ARGV[11], id, {lease}, ARGV[12]) end
+return {1, lease, unpack(woken)}

@@ -5,49 +5,46 @@
 -- object back   ARGV[10] -> idempotency key, '' = none   ARGV[11] -> its fingerprint   ARGV[12] -> how long it is remembered, ms
 -- ARGV[13] -> highest schema version known
 -- Derived: <object>:commands, :records, :log, idem:<key>, wake, events, free:<type>.
--- Returns {code, answer, the object as show() has it, {command id, record, outcome} or {}, woken…}: 1 stored, 3 stored before under this
+-- Returns {code, the object as show() has it, {command id, record, outcome} or {}, woken…}: 1 stored, 3 stored before under this
 -- id, 0 another request with the key was before, 2 a release of an object that is released or destroyed (nothing to do), -1 the key belongs to another request,
 -- -2 no such object, -3 the state takes no commands, -4 unknown schema version.
--- Writes only after all checks pass. The same command id changes nothing and gets the first answer but for the code.
+-- Writes only after all checks pass. The same command id changes nothing, and so does the same key, which gets the first reply but for the
+-- code and the woken.
 local member, cid, idem = ARGV[3], ARGV[4], ARGV[10]
-local function reply(code, answer, id)
-  local command = {}
-  if id ~= '' then
-    local r = redis.call('HMGET', KEYS[1] .. ':records', id, id .. ':outcome')
-    command = {id, r[1] or '', r[2] or ''}
+local function about_command(id)
+  if id == '' then return {} end
+  local r = redis.call('HMGET', KEYS[1] .. ':records', id, id .. ':outcome')
+  return {id, r[1] or '', r[2] or ''}
+end
+local function reply(code, object, command) return {code, object, command, unpack(woken)} end
+
+if idem ~= '' then
+  local known = known_request(idem)
+  if known.fingerprint ~= '' then
+    if known.fingerprint ~= ARGV[11] then return {-1} end
+    if known.id == cid then woken_before(member) end
+    local first = first_reply(known) or {show(member), about_command(known.id)}
+    return reply(known.id == cid and 3 or 0, first[1], first[2])
   end
-  return {code, answer, show(member), command, unpack(woken)}
 end
 local o = read(KEYS[1], 'status', 'type', 'owner', 'name', 'resource', 'blueprint', 'schema')
 if o.status == '' then return {-2} end
 local schema = tonumber(o.schema)
 if not schema or schema > tonumber(ARGV[13]) then return {-4} end
-if idem ~= '' then
-  local known = read(P .. 'idem:' .. idem, 'fingerprint', 'id', 'answer')
-  if known.fingerprint ~= '' then
-    if known.fingerprint ~= ARGV[11] then return {-1} end
-    if known.id == '' then return reply(2, known.answer, '') end
-    if known.id ~= cid then return reply(0, known.answer, known.id) end
-  end
-end
 if redis.call('HEXISTS', KEYS[1] .. ':records', cid) == 1 then
   woken_before(member)
-  return reply(3, '', cid)
+  return reply(3, show(member), about_command(cid))
 end
-local code = 1
-if not string.find(ARGV[8], ',' .. o.status .. ',', 1, true) then
-  if ARGV[6] ~= 'release' then return {-3} end
-  code, cid = 2, ''
-end
+local takes = string.find(ARGV[8], ',' .. o.status .. ',', 1, true)
+if not takes and ARGV[6] ~= 'release' then return {-3} end
 
-if idem ~= '' then
-  redis.call('HSET', P .. 'idem:' .. idem, 'fingerprint', ARGV[11], 'id', cid)
-  redis.call('PEXPIRE', P .. 'idem:' .. idem, ARGV[12])
+if takes then
+  push(member, cid, ARGV[5], ARGV[6], ARGV[7], ARGV[9] == '1')
+  if ARGV[9] == '1' and string.sub(member, 1, 9) == 'resource:' then refree(string.sub(member, 10)) end
+  owe(member)
+  tell(member, 'command-sent', o.status, about('t', ARGV[7], 'c', cid, 'y', o.type, 'u', o.owner, 'n', o.name, 'r', o.resource,
+    'b', o.blueprint))
 end
-if code == 2 then return reply(2, '', '') end
-push(member, cid, ARGV[5], ARGV[6], ARGV[7], ARGV[9] == '1')
-if ARGV[9] == '1' and string.sub(member, 1, 9) == 'resource:' then refree(string.sub(member, 10)) end
-owe(member)
-tell(member, 'command-sent', o.status, about('t', ARGV[7], 'c', cid, 'y', o.type, 'u', o.owner, 'n', o.name, 'r', o.resource,
-  'b', o.blueprint))
-return reply(1, '', cid)
+local object, command = show(member), about_command(takes and cid or '')
+if idem ~= '' then remember_request(idem, ARGV[11], cid, {object, command}, ARGV[12]) end
+return reply(takes and 1 or 2, object, command)
