@@ -59,7 +59,7 @@ var forTests = []string{"blueprints/conformance", "e2e", "embedded/redistest", "
 // theirImports says which of our packages, with all below them, may import a module that we keep behind a wall. Tests and the
 // packages in forTests are free.
 var theirImports = map[string][]string{
-	"github.com/redis/go-redis/v9":     {"store", "locks", "embedded", "bench", "cmd"},
+	"github.com/redis/go-redis/v9":     {"store", "locks", "tasks", "embedded", "bench", "cmd"},
 	"github.com/go-redsync/redsync/v4": {"store", "locks", "embedded", "bench", "cmd"},
 	"github.com/hibiken/asynq":         {"handlers", "tasks", "bench", "cmd", "asynqmon"},
 	"github.com/hibiken/asynqmon":      {"asynqmon"},
