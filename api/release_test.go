@@ -23,7 +23,7 @@ type releaseEnv struct {
 	real *store.Store
 	// fail, when set, is asked before each batch, and save before an answer is recorded.
 	fail, save func() error
-	ids  map[string]string
+	ids        map[string]string
 }
 
 // flakyStore fails a batch when it is told to, after it was done.
