@@ -4,7 +4,8 @@
 -- The most commands that one write drains unread when an object is destroyed.
 local MAX_DRAIN = 1000
 
--- guard decides whether this run may write. Only the writer raises the version, so "mine, and one higher than I read"
+-- guard decides whether this run may write; it also returns the state that the step leads to, and how many commands are left unread in an
+-- object that is destroyed. Only the writer raises the version, so "mine, and one higher than I read"
 -- means that this very step was applied and its reply was lost.
 local function guard(o, step, key)
   if o.status == '' or o.writer ~= step.writer then return 'stale' end
@@ -22,11 +23,12 @@ local function guard(o, step, key)
     if not (TRANSITIONS[state] and TRANSITIONS[state][to]) then return 'transition' end
     state = to
   end
+  local unread = 0
   if state == 'destroyed' then
-    local unread = redis.call('LLEN', key .. ':commands') - #(step.consume or {})
+    unread = redis.call('LLEN', key .. ':commands') - #(step.consume or {})
     if unread > MAX_DRAIN then return 'more' end
   end
-  return 'ok', state
+  return 'ok', state, unread
 end
 
 -- note_consumed writes the records of outcomes, records[i] being that of cids[i], a hundred in a write.
@@ -43,8 +45,8 @@ local function note_consumed(key, cids, records)
   end
 end
 
--- consume pops what the step handled and, when the object is destroyed, what nobody read any more.
-local function consume(key, step, state)
+-- consume pops what the step handled and, when the object is destroyed, the commands that nobody read any more.
+local function consume(key, step, state, unread)
   local releases, cids, records = 0, {}, {}
   if step.consume then
     redis.call('LPOP', key .. ':commands', #step.consume)
@@ -55,22 +57,24 @@ local function consume(key, step, state)
       if c.releases then releases = releases + 1 end
     end
   end
-  if state == 'destroyed' then
-    for _, cid in ipairs(redis.call('LPOP', key .. ':commands', MAX_DRAIN) or {}) do
-      tally.unread = tally.unread + 1
+  if unread > 0 then
+    for _, cid in ipairs(redis.call('LPOP', key .. ':commands', unread)) do
       cids[#cids + 1], records[#records + 1] = cid, stamp('consumed_ms', step.superseded)
     end
-    redis.call('HSET', key, 'releases', 0)
-  elseif releases > 0 then
-    redis.call('HINCRBY', key, 'releases', -releases)
+    tally.unread = tally.unread + unread
   end
+  if releases > 0 and state ~= 'destroyed' then redis.call('HINCRBY', key, 'releases', -releases) end
   note_consumed(key, cids, records)
 end
 
 -- advance writes the new state, the instants on the way, the step's own fields and the raised version, and wakes whom the step names.
--- From the moment it is destroyed an object is collectable.
+-- From the moment it is destroyed an object is collectable, and no command waits for it.
 local function advance(key, plural, id, step, state)
   local fields = {'version', int(step.version + 1), 'updated', int(NOW), 'status', state}
+  if state == 'destroyed' then
+    fields[#fields + 1] = 'releases'
+    fields[#fields + 1] = '0'
+  end
   for _, to in ipairs(step.path or {}) do
     if to ~= 'broken' and to ~= 'pending' then
       fields[#fields + 1] = to

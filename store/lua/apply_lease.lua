@@ -10,7 +10,7 @@ local id, step = ARGV[3], cjson.decode(ARGV[4])
 local key, member = KEYS[1], 'lease:' .. id
 local o = read(key, 'status', 'writer', 'version', 'type', 'shape', 'order', 'resource', 'slots', 'allocation',
   'blueprint', 'owner', 'gates', 'gated_shape', 'reserved', 'for_resource', 'releases')
-local code, state = guard(o, step, key)
+local code, state, unread = guard(o, step, key)
 if code == 'repeat' then return {code, step.finish and finish(key, member, step.finish) or ''} end
 if code ~= 'ok' then return {code, ''} end
 
@@ -55,7 +55,7 @@ local function wait_at_gates(id, o, step)
   return step.gated_shape ~= shape_of(o) and stand_back(id, o.type, shape_of(o))
 end
 
-consume(key, step, state)
+consume(key, step, state, unread)
 advance(key, 'leases', id, step, state)
 if take then
   redis.call('ZADD', P .. 'resource:' .. take.resource .. ':leases', 0, id)
@@ -94,13 +94,12 @@ local leaves = o.resource ~= '' and (state == 'destroyed' or (state == 'pending'
 if state == 'destroyed' or leaves then free_slots(member, o.slots) end
 if leaves and redis.call('ZREM', P .. 'resource:' .. o.resource .. ':leases', id) == 1 then
   local resource = P .. 'resource:' .. o.resource
-  local empty = redis.call('ZCARD', resource .. ':leases') == 0
+  local empty, r = redis.call('ZCARD', resource .. ':leases') == 0, read(resource, 'status', 'retire')
   if empty then
     redis.call('HSET', resource, 'idle', int(NOW))
-    local retire = redis.call('HGET', resource, 'retire') or ''
-    if retire ~= '' then redis.call('ZADD', P .. 'wake', 'LT', int(NOW + tonumber(retire)), 'resource:' .. o.resource) end
+    if r.retire ~= '' then redis.call('ZADD', P .. 'wake', 'LT', int(NOW + tonumber(r.retire)), 'resource:' .. o.resource) end
   end
-  if redis.call('HGET', resource, 'status') == 'active' then
+  if r.status == 'active' then
     refill(o.resource)
   elseif empty then
     owe('resource:' .. o.resource)

@@ -9,7 +9,7 @@
 local id, step = ARGV[3], cjson.decode(ARGV[4])
 local key, member = KEYS[1], 'resource:' .. id
 local o = read(key, 'status', 'writer', 'version', 'type', 'blueprint', 'slots', 'for_lease', 'sublease', 'name')
-local code, state = guard(o, step, key)
+local code, state, unread = guard(o, step, key)
 if code == 'repeat' then return {code, step.finish and finish(key, member, step.finish) or ''} end
 if code ~= 'ok' then return {code, ''} end
 if step.unleased and redis.call('ZCARD', key .. ':leases') > 0 then return {'leased', ''} end
@@ -17,7 +17,7 @@ local siblings = P .. 'blueprint:' .. o.blueprint
 -- The release that is being consumed has taken it off the index of idle ones already.
 if step.keep_idle and redis.call('SCARD', siblings .. ':idle') < step.keep_idle then return {'needed', ''} end
 
-consume(key, step, state)
+consume(key, step, state, unread)
 advance(key, 'resources', id, step, state)
 -- A resource's capacity bounds this loop.
 if step.cascade then

@@ -8,7 +8,7 @@
 local id, step = ARGV[3], cjson.decode(ARGV[4])
 local lease_key, lease_member, member = KEYS[2], 'lease:' .. step.lease, 'resource:' .. id
 local o = read(lease_key, 'status', 'writer', 'version', 'type', 'shape', 'order', 'allocation', 'owner', 'gates', 'gated_shape', 'reserved')
-local code, state = guard(o, step, lease_key)
+local code, state, unread = guard(o, step, lease_key)
 if code == 'repeat' then return {code, finish(lease_key, lease_member, step.finish)} end
 if code ~= 'ok' then return {code, ''} end
 if state ~= 'pending' then return {'transition', ''} end
@@ -20,7 +20,7 @@ if refusal then return {refusal, ''} end
 
 make(id, o.type, step, 5, 'allocated for lease ' .. step.lease)
 
-consume(lease_key, step, state)
+consume(lease_key, step, state, unread)
 advance(lease_key, 'leases', step.lease, step, state)
 -- Until its own resource is ready or dead, the lease does not compete for others' (one allocation at a time).
 local shape = shape_of(o)

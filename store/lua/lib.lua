@@ -91,15 +91,16 @@ local function tallied()
   return tally.lease .. ' ' .. tally.resource .. ' ' .. tally.unread
 end
 
--- push stores a command on an object's queue. The caller has checked that the object takes it.
+-- push stores a command on an object's queue and returns its record. The caller has checked that the object takes it.
 local function push(member, cid, rest, name, text, releases)
-  local key = member_key(member)
-  redis.call('HSET', key .. ':records', cid, stamp('sent_ms', rest))
+  local key, record = member_key(member), stamp('sent_ms', rest)
+  redis.call('HSET', key .. ':records', cid, record)
   redis.call('RPUSH', key .. ':commands', cid)
   local kind = string.match(member, '^%a+')
   tally[kind] = tally[kind] + 1
   if releases then redis.call('HINCRBY', key, 'releases', 1) end
   log(key, 'command-sent', text, cid)
+  return record
 end
 
 -- Waiting leases. `waiting:<type>` holds all of them by order. Those that would take anything now also stand in the queue

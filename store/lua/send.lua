@@ -35,16 +35,17 @@ if redis.call('HEXISTS', KEYS[1] .. ':records', cid) == 1 then
   woken_before(member)
   return reply(3, show(member), about_command(cid))
 end
+local command = {}
 local takes = string.find(ARGV[8], ',' .. o.status .. ',', 1, true)
 if not takes and ARGV[6] ~= 'release' then return {-3} end
 
 if takes then
-  push(member, cid, ARGV[5], ARGV[6], ARGV[7], ARGV[9] == '1')
+  command = {cid, push(member, cid, ARGV[5], ARGV[6], ARGV[7], ARGV[9] == '1'), ''}
   if ARGV[9] == '1' and string.sub(member, 1, 9) == 'resource:' then refree(string.sub(member, 10)) end
   owe(member)
   tell(member, 'command-sent', o.status, about('t', ARGV[7], 'c', cid, 'y', o.type, 'u', o.owner, 'n', o.name, 'r', o.resource,
     'b', o.blueprint))
 end
-local object, command = show(member), about_command(takes and cid or '')
+local object = show(member)
 if idem ~= '' then remember_request(idem, ARGV[11], cid, {object, command}, ARGV[12]) end
 return reply(takes and 1 or 2, object, command)
