@@ -22,14 +22,23 @@ const MinSecret = 16
 // MaxURLLength bounds a URL.
 const MaxURLLength = 2000
 
+// How many connections to one place are kept for the next request, and for how long: well below the five seconds after which common
+// servers close theirs, since a request that meets the closing fails.
+const (
+	idlePerHost = 32
+	idleTimeout = 2 * time.Second
+)
+
 // NewClient returns a client whose connections go to allowed addresses only. It follows no redirects.
 func NewClient(addresses AddressPolicy) *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
 			// No proxy: the address policy would see the proxy's address only.
 			DialContext: (&net.Dialer{Timeout: 10 * time.Second, Control: addresses.control}).DialContext,
-			// A new connection each time means that each is checked, and that nothing is left open when the place changes.
-			DisableKeepAlives:      true,
+			// A burst of requests shares connections, each of which was checked when it was made. They do not stay open for longer,
+			// so that a place that has changed is found.
+			MaxIdleConnsPerHost:    idlePerHost,
+			IdleConnTimeout:        idleTimeout,
 			TLSHandshakeTimeout:    10 * time.Second,
 			MaxResponseHeaderBytes: 64 << 10,
 		},
