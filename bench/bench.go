@@ -93,6 +93,7 @@ var ladder = []rung{
 	{name: "redis", title: "three small scripts, as asynq runs for a task", unit: "task", run: redisCeiling},
 	{name: "asynq", title: "raw asynq, a handler that does nothing", unit: "task", run: asynqDrain},
 	{name: "naive", title: "lock, LPOP, HSET, unlock in an asynq handler", unit: "release", run: naiveDrain},
+	{name: "floor", title: "the same with all that a release of Drydock's writes, and no check", unit: "release", run: floorDrain},
 	{name: "release", title: "release of distinct active leases", unit: "release", run: releaseDrain},
 	{name: "hot", title: "many commands for one lease", unit: "command", run: hotDrain},
 	{name: "lease", title: "new leases to active", unit: "lease", run: leaseDrain},

@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -18,7 +17,7 @@ import (
 )
 
 // Work runs an asynq worker that is not Drydock's, until ctx ends: its handler does nothing ("noop"), what one would write first ("naive"),
-// or nothing for ever ("stuck").
+// what nobody could do without ("floor"), or nothing for ever ("stuck").
 func Work(ctx context.Context, redisURL, kind string, concurrency int, dispatchInterval time.Duration) error {
 	rdb, err := store.Connect(redisURL)
 	if err != nil {
@@ -35,9 +34,11 @@ func Work(ctx context.Context, redisURL, kind string, concurrency int, dispatchI
 			return ctx.Err()
 		})
 	case "naive":
-		handler = naive{rdb: rdb, locks: redsync.New(goredis.NewPool(rdb))}
+		handler = locked{locks: redsync.New(goredis.NewPool(rdb)), release: naive{rdb}.release}
+	case "floor":
+		handler = locked{locks: redsync.New(goredis.NewPool(rdb)), release: floor{rdb}.release}
 	default:
-		return fmt.Errorf("unknown kind of worker %q; known are noop, naive and stuck", kind)
+		return fmt.Errorf("unknown kind of worker %q; known are noop, naive, floor and stuck", kind)
 	}
 	server := asynq.NewServerFromRedisClient(rdb, asynq.Config{
 		Concurrency: concurrency, Queues: map[string]int{tasks.Queue: 1}, TaskCheckInterval: dispatchInterval, LogLevel: asynq.WarnLevel,
@@ -48,37 +49,6 @@ func Work(ctx context.Context, redisURL, kind string, concurrency int, dispatchI
 	<-ctx.Done()
 	server.Shutdown()
 	return nil
-}
-
-// naive releases an object as one would write it first: lock it, pop a command, change the state, unlock. It has no fence, no history,
-// no log, and loses the command when it dies in between.
-type naive struct {
-	rdb   redis.UniversalClient
-	locks *redsync.Redsync
-}
-
-func naiveObject(id string) string   { return "naive:" + id }
-func naiveCommands(id string) string { return "naive:" + id + ":commands" }
-
-// ProcessTask implements [asynq.Handler].
-func (n naive) ProcessTask(ctx context.Context, t *asynq.Task) error {
-	var p tasks.Payload
-	if err := json.Unmarshal(t.Payload(), &p); err != nil {
-		return err
-	}
-	mutex := n.locks.NewMutex("naive:lock:"+p.ID, redsync.WithTries(1))
-	if err := mutex.LockContext(ctx); err != nil {
-		return err
-	}
-	defer func() { _, _ = mutex.UnlockContext(ctx) }()
-	command, err := n.rdb.LPop(ctx, naiveCommands(p.ID)).Result()
-	if errors.Is(err, redis.Nil) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return n.rdb.HSet(ctx, naiveObject(p.ID), "status", "destroyed", "command", command).Err()
 }
 
 // foreignWorker starts a worker of [Work].
@@ -126,41 +96,6 @@ func asynqDrain(ctx context.Context, f *field) (Sample, error) {
 		return s, fmt.Errorf("asynq has processed %d tasks and failed %d of %d", info.ProcessedTotal, info.FailedTotal, len(list))
 	}
 	return s, nil
-}
-
-// naiveDrain is the rung naive.
-func naiveDrain(ctx context.Context, f *field) (Sample, error) {
-	if err := f.hold(); err != nil {
-		return Sample{}, err
-	}
-	list := refs(f.cfg.Count)
-	err := each(ctx, len(list), f.cfg.Clients, func(ctx context.Context, i int) error {
-		id := list[i].ID
-		if err := f.rdb.HSet(ctx, naiveObject(id), "status", "active", "owner", "bench", "type", "host").Err(); err != nil {
-			return err
-		}
-		if err := f.rdb.RPush(ctx, naiveCommands(id), `{"command":"release"}`).Err(); err != nil {
-			return err
-		}
-		return f.tasks.Enqueue(ctx, list[i])
-	})
-	if err != nil {
-		return Sample{}, err
-	}
-	if err := f.foreignWorker(ctx, "naive", f.cfg.Concurrency); err != nil {
-		return Sample{}, err
-	}
-	s, err := f.drain(ctx, len(list), f.drained(ctx))
-	if err != nil {
-		return s, err
-	}
-	return s, each(ctx, len(list), f.cfg.Clients, func(ctx context.Context, i int) error {
-		status, err := f.rdb.HGet(ctx, naiveObject(list[i].ID), "status").Result()
-		if err == nil && status != "destroyed" {
-			err = fmt.Errorf("%s is %s", list[i].ID, status)
-		}
-		return err
-	})
 }
 
 // The trio of the rung redis does what asynq's scripts for a task do to the keyspace.

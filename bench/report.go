@@ -127,6 +127,8 @@ func (r *Report) conclude() {
 	}
 	r.ratio("release / asynq", "release", "asynq", 0.6)
 	r.ratio("release / naive", "release", "naive", 1.25)
+	r.ratio("floor / asynq", "floor", "asynq", 0)
+	r.ratio("release / floor", "release", "floor", 0)
 	r.ratio("hot / naive", "hot", "naive", 10)
 	if l, ok := r.rung("lease"); ok {
 		r.Ratios = append(r.Ratios, Ratio{Name: "leases a second", Value: l.Median.PerSecond, Target: 2000})
