@@ -879,7 +879,7 @@ func TestCrashAtEveryStep(t *testing.T) {
 			living := h.store
 			h.store = store.New(mortal, store.Config{Now: h.clock.Now})
 			dying := h.updater
-			h.updater = &Updater{store: h.store, locks: dying.locks, tasks: dying.tasks, catalog: newCatalog(h.store, dying.catalog.registry), cfg: dying.cfg, log: dying.log}
+			h.updater = NewUpdater(h.store, dying.locks, dying.tasks, dying.catalog.registry, dying.cfg)
 
 			h.store = living
 			id := h.lease(model.NewLease{})

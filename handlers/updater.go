@@ -59,6 +59,8 @@ type Updater struct {
 	catalog *catalog
 	cfg     Config
 	log     *slog.Logger
+	// maxRounds is [maxRounds] but for tests.
+	maxRounds int
 }
 
 // NewUpdater returns an Updater.
@@ -66,13 +68,14 @@ func NewUpdater(s *store.Store, l *locks.Locker, t Enqueuer, r *blueprints.Regis
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	return &Updater{store: s, locks: l, tasks: t, catalog: newCatalog(s, r), cfg: cfg, log: cfg.Logger}
+	return &Updater{store: s, locks: l, tasks: t, catalog: newCatalog(s, r), cfg: cfg, log: cfg.Logger, maxRounds: maxRounds}
 }
 
 const (
 	// busyFirst is how long the first yield to a busy lock lasts: an update takes a few milliseconds.
 	busyFirst = 100 * time.Millisecond
-	// maxRounds bounds one task, so that an object under constant fire does not keep a worker for itself.
+	// maxRounds bounds one task, so that an object under constant fire does not keep a worker for itself: what is left goes behind
+	// the other tasks.
 	maxRounds = 50
 	// failureDelay is when an object is looked at again after an update failed for a reason of our own.
 	failureDelay = 5 * time.Second
@@ -97,7 +100,7 @@ func (u *Updater) ProcessTask(ctx context.Context, t *asynq.Task) error {
 // as long as something came in meanwhile. A busy lock is no error: the object is put off a little. Errors are ours, not the
 // object's: the object is still in the wake index.
 func (u *Updater) Update(ctx context.Context, ref model.Ref) error {
-	for range maxRounds {
+	for range u.maxRounds {
 		owed, err := u.updateLocked(ctx, ref)
 		if err != nil || !owed {
 			return err
@@ -128,8 +131,9 @@ func (u *Updater) updateLocked(ctx context.Context, ref model.Ref) (owed bool, e
 		return false, fmt.Errorf("lock %s: %w", ref, err)
 	}
 	defer lock.Unlock()
-	for range maxRounds {
-		again, err := u.round(lock.Context(), lock, ref)
+	again := true
+	for n := 0; again && n < u.maxRounds; n++ {
+		again, err = u.round(lock.Context(), lock, ref)
 		if errors.Is(err, model.ErrStaleWriter) {
 			// Somebody else is the writer now, and sees to the object.
 			result = metrics.UpdateStale
@@ -139,11 +143,12 @@ func (u *Updater) updateLocked(ctx context.Context, ref model.Ref) (owed bool, e
 		if err != nil {
 			return false, fmt.Errorf("update %s: %w", ref, err)
 		}
-		if !again {
-			break
-		}
 	}
 	lock.Unlock()
+	if again {
+		u.enqueue(ctx, []model.Ref{ref})
+		return false, nil
+	}
 	// A task that found the lock busy after our last look has gone: look for what it was about.
 	return u.store.Owed(ctx, ref)
 }

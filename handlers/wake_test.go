@@ -3,12 +3,14 @@ package handlers
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"drydock/blueprints"
 	"drydock/model"
+	"drydock/store"
 )
 
 // The wake-ups that random simulations found lost: a lease waited for what it could have, until its poll.
@@ -128,5 +130,35 @@ func TestWaitersDoNotWakeEachOtherWithoutEnd(t *testing.T) {
 	h.drain() // fails when there is no end to it
 	h.sweep(3 * time.Second)
 	h.drain()
+	h.verify()
+}
+
+// TestMoreCommandsThanOneTaskMayConsume: what is left is another task's at once, not that of the sweeper ten seconds later.
+func TestMoreCommandsThanOneTaskMayConsume(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	h.updater.maxRounds = 2
+	h.pool(0, 1, 1)
+	ref := model.LeaseRef(h.ns, h.lease(model.NewLease{Type: "host"}))
+	h.drain()
+	var batch []model.Command
+	for range h.updater.maxRounds*store.MaxClaimed + 1 {
+		batch = append(batch, model.Command{
+			ID: model.NewID(), Target: ref, Name: model.CommandExtend, Args: []byte(`{"ttl":"1h"}`), Author: "tester",
+			Origin: model.Origin{Via: model.ViaAPI},
+		})
+	}
+	results, err := h.store.SendAll(h.ctx, batch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Enqueue(h.ctx, results[0].Wake...); err != nil {
+		t.Fatal(err)
+	}
+	h.drain()
+	last, err := h.store.Commands(h.ctx, ref, 1, strconv.Itoa(len(batch)-1))
+	if err != nil || len(last.Items) != 1 || last.Items[0].Outcome == "" {
+		t.Errorf("the last command waits: %+v, %v", last.Items, err)
+	}
 	h.verify()
 }
