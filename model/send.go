@@ -38,7 +38,7 @@ type Sent struct {
 	Wake []Ref
 }
 
-// SendResult is what came of one of several commands.
+// SendResult is what came of one of several commands. It does not show the target.
 type SendResult struct {
 	Sent
 

@@ -11,7 +11,7 @@ import (
 )
 
 // SendAll puts commands on their targets' queues, as [Store.Send] does with each, in one round trip: it is not one write, and others
-// may come in between. All targets are in one namespace. The results stand in the order of the commands, each with the error that Send
+// may come in between. All targets are in one namespace. The results stand in the order of the commands, without the targets, each with the error that Send
 // would have returned. Any other error is about all of them: what has been sent is not known then. Sent again with the same ids, the
 // commands change nothing.
 func (s *Store) SendAll(ctx context.Context, cmds []model.Command) ([]model.SendResult, error) {
@@ -50,7 +50,7 @@ func (s *Store) sendBatch(ctx context.Context, node *redis.Client, cmds []model.
 	var reached func() error
 	_, execErr := node.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, cmd := range cmds {
-			runs[i] = sendScript.EvalSha(ctx, p, []string{objectKey(cmd.Target)}, append(s.head(), sendArgs(ctx, cmd, model.Idempotency{})...)...)
+			runs[i] = sendScript.EvalSha(ctx, p, []string{objectKey(cmd.Target)}, append(s.head(), sendArgs(ctx, cmd, model.Idempotency{}, true)...)...)
 		}
 		reached = s.cfg.Durability.barrier(ctx, p, objectKey(cmds[0].Target))
 		return nil

@@ -25,19 +25,20 @@ var errKeyReused = model.Errorf(model.ErrorMismatch, "this Idempotency-Key was u
 // [model.ErrorNotFound], [model.ErrorConflict] when the state takes no commands, [model.ErrorMismatch] when the key belongs to
 // another request, [model.ErrSchemaVersion], [model.ErrorUnavailable], [model.ErrorUnknown].
 func (s *Store) Send(ctx context.Context, cmd model.Command, idem model.Idempotency) (model.Sent, error) {
-	reply, err := s.write(ctx, "send", sendScript, []string{objectKey(cmd.Target)}, sendArgs(ctx, cmd, idem)...)
+	reply, err := s.write(ctx, "send", sendScript, []string{objectKey(cmd.Target)}, sendArgs(ctx, cmd, idem, false)...)
 	if err != nil {
 		return model.Sent{}, err
 	}
 	return s.sentOf(cmd, reply)
 }
 
-// sendArgs are the script's arguments.
-func sendArgs(ctx context.Context, cmd model.Command, idem model.Idempotency) []any {
+// sendArgs are the script's arguments. brief leaves the object out of the reply.
+func sendArgs(ctx context.Context, cmd model.Command, idem model.Idempotency, brief bool) []any {
 	record := sentRecord{Command: cmd.Name, Args: cmd.Args, Author: cmd.Author, Origin: cmd.Origin, Reason: cmd.Reason, Trace: tracing.Carry(ctx)}
 	return []any{
 		cmd.Target.Member(), cmd.ID, rest(record), string(cmd.Name), sentText(cmd), commandable(cmd.Target.Kind), flag(takesBack(cmd.Name)),
 		hashKey(idem.Key), idem.Fingerprint, idempotencyWindow.Milliseconds(), schemaVersion,
+		flag(brief),
 	}
 }
 
@@ -60,9 +61,11 @@ func (s *Store) sentOf(cmd model.Command, reply []any) (out model.Sent, err erro
 	out = model.Sent{
 		Repeat: toInt(reply[0]) == 0, Wake: s.toRefs(ref.Namespace, reply[3:]),
 	}
-	if ref.Kind == model.KindLease {
+	switch {
+	case len(toSlice(reply[1])) == 0:
+	case ref.Kind == model.KindLease:
 		out.Lease, err = shownLease(ref.Namespace, reply[1])
-	} else {
+	default:
 		out.Resource, err = shownResource(ref.Namespace, reply[1])
 	}
 	if err != nil {
