@@ -10,11 +10,18 @@ import (
 	"drydock/model"
 )
 
-// Every script is one file in lua/, put behind the shared lib.lua. Each file's head says what it does, its keys, its
-// arguments, its answers and what it derives.
+// Every script is one file in lua/, put behind the shared lib.lua and those of waiting.lua, places.lua, reply.lua and apply.lua that it
+// needs: Redis sets all of a script up with each call. Each file's head says what it does, its keys, its arguments, its answers and what
+// it derives.
 var (
 	//go:embed lua/lib.lua
 	libSource string
+	//go:embed lua/waiting.lua
+	waitingSource string
+	//go:embed lua/places.lua
+	placesSource string
+	//go:embed lua/reply.lua
+	replySource string
 	//go:embed lua/apply.lua
 	applySource string
 	//go:embed lua/finish.lua
@@ -78,27 +85,27 @@ var (
 )
 
 var (
-	createLeaseScript        = script(createLeaseSource)
-	createResourceScript     = script(leaseTransitions(), applySource, createResourceSource)
-	sendScript               = script(sendSource)
+	createLeaseScript        = script(waitingSource, replySource, createLeaseSource)
+	createResourceScript     = script(leaseTransitions(), waitingSource, placesSource, applySource, createResourceSource)
+	sendScript               = script(placesSource, replySource, sendSource)
 	claimScript              = script(claimSource)
 	touchScript              = script(touchSource)
 	busyScript               = script(busySource)
 	dueScript                = script(dueSource)
-	finishScript             = script("local TRANSITIONS = {}\n", applySource, finishSource)
-	applyLeaseScript         = script(leaseTransitions(), applySource, applyLeaseSource)
-	applyResourceScript      = script(resourceTransitions(), applySource, applyResourceSource)
-	applyBlueprintScript     = script("local TRANSITIONS = {}\n", applySource, applyBlueprintSource)
+	finishScript             = script(finishSource)
+	applyLeaseScript         = script(leaseTransitions(), waitingSource, placesSource, applySource, applyLeaseSource)
+	applyResourceScript      = script(resourceTransitions(), waitingSource, placesSource, applySource, applyResourceSource)
+	applyBlueprintScript     = script("local TRANSITIONS = {}\n", waitingSource, placesSource, applySource, applyBlueprintSource)
 	tellResourcesScript      = script(tellResourcesSource)
-	putBlueprintScript       = script(putBlueprintSource)
-	wakeWaitersScript        = script(wakeWaitersSource)
-	deleteBlueprintScript    = script(deleteBlueprintSource)
-	admitScript              = script(admitSource)
-	authorizeScript          = script(authorizeSource)
+	putBlueprintScript       = script(waitingSource, putBlueprintSource)
+	wakeWaitersScript        = script(waitingSource, wakeWaitersSource)
+	deleteBlueprintScript    = script(waitingSource, deleteBlueprintSource)
+	admitScript              = script(waitingSource, admitSource)
+	authorizeScript          = script(waitingSource, authorizeSource)
 	saveAnswerScript         = script(saveAnswerSource)
 	planScript               = script(planSource)
 	rewakeScript             = script(rewakeSource)
-	snapshotScript           = script(snapshotSource)
+	snapshotScript           = script(waitingSource, snapshotSource)
 	putSubscriptionScript    = script(putSubscriptionSource)
 	deleteSubscriptionScript = script(deleteSubscriptionSource)
 	claimSubscriptionScript  = script(claimSubscriptionSource)

@@ -67,6 +67,12 @@ local function consume(key, step, state, unread)
   note_consumed(key, cids, records)
 end
 
+-- move puts an object in the index of its new state.
+local function move(plural, id, from, to)
+  redis.call('ZREM', P .. plural .. ':' .. from, id)
+  redis.call('ZADD', P .. plural .. ':' .. to, 0, id)
+end
+
 -- advance writes the new state, the instants on the way, the step's own fields and the raised version, and wakes whom the step names.
 -- From the moment it is destroyed an object is collectable, and no command waits for it.
 local function advance(key, plural, id, step, state)
@@ -133,18 +139,6 @@ local function may_make(member, step)
   if redis.call('HGET', P .. 'blueprints:revs', step.blueprint) ~= int(step.rev) then return 'changed' end
   if step.limit > 0 and redis.call('ZCARD', P .. 'blueprint:' .. step.blueprint .. ':resources') >= step.limit then return 'limit' end
   if not slots_free(member, step.slots or {}) then return 'held' end
-end
-
--- finish takes the object out of `wake`, or leaves it there until the instant it must be looked at again; it does neither
--- when something came in since the claim, and then the caller runs again.
-local function finish(key, member, at)
-  if redis.call('HGET', key, 'woken') == '1' or redis.call('LLEN', key .. ':commands') > 0 then return 'again' end
-  if at > 0 then
-    redis.call('ZADD', P .. 'wake', int(at), member)
-  else
-    redis.call('ZREM', P .. 'wake', member)
-  end
-  return 'done'
 end
 
 -- tell_step tells of a step. o has what is known of the object.
