@@ -85,7 +85,15 @@ func asksForTask(cmd redis.Cmder) bool {
 // wait returns when there may be a task, after waitFor at the latest.
 func (w *waiter) wait() {
 	w.sleep(w.pause)
+	again := w.pause > 0
 	w.pause = min(max(2*w.pause, firstPause), w.interval)
+	if again {
+		// BLMOVE would come back at once, and be one more write for the append-only file and the replicas: for days, if the queue is
+		// paused for days.
+		if n, err := w.client.LLen(w.ctx, Pending).Result(); err != nil || n > 0 {
+			return
+		}
+	}
 	answer := make(chan error, 1)
 	go func() {
 		answer <- w.client.Do(w.ctx, "BLMOVE", Pending, Pending, "RIGHT", "RIGHT", waitFor.Seconds()).Err()

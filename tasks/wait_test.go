@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -145,6 +146,9 @@ func TestPauseGrowsWhileOthersAreFaster(t *testing.T) {
 	}
 	if got, want := fmt.Sprint(pauses), "[1ms 2ms 4ms 5ms 5ms]"; got != want {
 		t.Errorf("the pauses are %s, want %s", got, want)
+	}
+	if text := rdb.Info(t.Context(), "commandstats").Val(); !strings.Contains(text, "cmdstat_blmove:calls=1,") {
+		t.Errorf("a paused queue is written to more than once:\n%s", text)
 	}
 	if got := rdb.LRange(t.Context(), Pending, 0, -1).Val(); fmt.Sprint(got) != "[a b]" {
 		t.Errorf("the list became %q", got)
