@@ -263,6 +263,22 @@ func TestBusy(t *testing.T) {
 	})
 }
 
+// TestBusyLooksAgainWhenTheLockHasExpired: its holder has died, and by the doubling alone the object would wait for almost as long again.
+func TestBusyLooksAgainWhenTheLockHasExpired(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	ref := e.lease("l1", model.NewLease{})
+	const lives = time.Second
+	e.must(e.rdb.Set(e.ctx, LockKey(ref), "of the dead", lives).Err())
+	e.must(e.rdb.HSet(e.ctx, prefix(e.ns)+"busy", ref.Member(), "8 t").Err())
+	if d, err := e.Busy(e.ctx, ref, "u", 100*time.Millisecond); d <= 0 || d > lives+100*time.Millisecond || err != nil {
+		t.Errorf("the ninth delay = %v, %v, want as long as the lock lives, which is %v", d, err, lives)
+	}
+	if d, err := e.Busy(e.ctx, e.lease("l2", model.NewLease{}), "u", 100*time.Millisecond); d != 100*time.Millisecond || err != nil {
+		t.Errorf("the first delay without a lock = %v, %v, want 100ms", d, err)
+	}
+}
+
 // TestBusyForVeryLong: the doubling must not overflow.
 func TestBusyForVeryLong(t *testing.T) {
 	t.Parallel()
