@@ -183,7 +183,7 @@ type stepJSON struct {
 	Writer     string            `json:"writer"`
 	Version    int64             `json:"version"`
 	From       string            `json:"from"`
-	Fence      int64             `json:"fence"`
+	Fence      int64             `json:"fence,string"`
 	Worker     string            `json:"worker"`
 	Consume    []consumeJSON     `json:"consume,omitempty"`
 	Outcomes   []string          `json:"outcomes,omitempty"`

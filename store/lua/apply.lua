@@ -131,7 +131,7 @@ local function make(id, rtype, step, first, text)
   for _, slot in ipairs(step.slots or {}) do redis.call('SET', P .. 'slot:' .. slot, member) end
   log(key, 'allocated', text, '', step.fence, step.worker)
   owe(member)
-  tell(member, 'allocated', 'pending', about('t', text, 'y', rtype, 'n', name, 'b', step.blueprint, 'f', int(step.fence), 'w', step.worker))
+  tell(member, 'allocated', 'pending', about('t', text, 'y', rtype, 'n', name, 'b', step.blueprint, 'f', step.fence, 'w', step.worker))
 end
 
 -- may_make checks what must hold whenever a blueprint makes a resource.
@@ -146,7 +146,7 @@ local function tell_step(member, step, state, o)
   local entries, set = step.log or {}, step.set or {}
   local last = entries[#entries] or {}
   local more = about('t', last.t, 'c', last.c, 'y', o.type, 'u', o.owner, 'n', o.name, 'r', set.resource or o.resource,
-    'b', set.blueprint or o.blueprint, 'f', int(step.fence), 'w', step.worker)
+    'b', set.blueprint or o.blueprint, 'f', step.fence, 'w', step.worker)
   for i = 1, #entries - 1 do
     local entry = entries[i]
     more[#more + 1] = 'e' .. i

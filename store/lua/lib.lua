@@ -13,8 +13,8 @@ local VISIBLE_AT = NOW + tonumber(ARGV[2])
 
 -- How many queues of different requirements one event looks at; the word is passed on by the waiters themselves.
 local MAX_SHAPES = 100
--- About how many entries a log keeps.
-local LOG_LENGTH = 1000
+-- About how many entries a log keeps; a string, because Redis takes its time to make one of a number.
+local LOG_LENGTH = '1000'
 
 local function int(n) return string.format('%.0f', n) end
 
@@ -43,7 +43,7 @@ end
 -- log appends to the object's own log.
 local function log(key, event, text, command, fence, worker)
   redis.call('XADD', key .. ':log', 'MAXLEN', '~', LOG_LENGTH, '*', 'e', event, 't', text, 'c', command or '',
-    'f', fence or 0, 'w', worker or '')
+    'f', fence or '0', 'w', worker or '')
 end
 
 -- about makes a list of fields and values for tell, without those that have no value.
