@@ -82,9 +82,48 @@ func (s *Store) Close() { s.watchers.close() }
 // Visibility is how long an enqueued or claimed object stays out of the sweeper's sight.
 func (s *Store) Visibility() time.Duration { return s.cfg.Visibility }
 
-// Ping reports whether Redis answers; the error is [model.ErrorUnavailable].
+// Ping reports whether Redis answers; the error is [model.ErrorUnavailable]. Of a Cluster, one master has to say that it serves its part:
+// others may be away.
 func (s *Store) Ping(ctx context.Context) error {
+	if cluster, ok := s.rdb.(*redis.ClusterClient); ok {
+		return translate("ping", pingCluster(ctx, cluster))
+	}
 	return translate("ping", s.rdb.Ping(ctx).Err())
+}
+
+// pingCluster returns nil as soon as one master says that it serves; a node answers PING also while it serves nothing.
+func pingCluster(ctx context.Context, cluster *redis.ClusterClient) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	served, asked := make(chan struct{}, 1), make(chan error, 1)
+	// In the background, because the answer of one that hangs need not be waited for.
+	go func() {
+		asked <- cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
+			info, err := node.ClusterInfo(ctx).Result()
+			if err != nil {
+				return err
+			}
+			if !strings.Contains(info, "cluster_state:ok") {
+				return fmt.Errorf("the Cluster's node %s serves nothing", node.Options().Addr)
+			}
+			select {
+			case served <- struct{}{}:
+			default: // another one was faster
+			}
+			return nil
+		})
+	}()
+	select {
+	case <-served:
+		return nil
+	case err := <-asked:
+		if len(served) > 0 {
+			return nil
+		}
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Sharded reports whether the namespaces are on several servers, of which one may be away while the others serve.
