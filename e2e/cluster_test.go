@@ -3,7 +3,9 @@ package e2e_test
 import (
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,11 +28,11 @@ type clusterSystem struct {
 
 func startCluster(t *testing.T) *clusterSystem {
 	t.Helper()
-	s := &clusterSystem{Cluster: redistest.StartCluster(t, 3)}
+	s := &clusterSystem{Cluster: redistest.StartCluster(t, 3, redistest.AppendOnly("always"))}
 	s.rdb = s.Client(t)
 	s.api = startAPI(t, s.URL())
 	c := newClient(t, s.api.url)
-	for i, ns := range []string{"north", "south", "east"} {
+	for i, ns := range clusterNamespaces {
 		if got := s.MasterOf(t, "drydock:{"+ns+"}:"); got != i {
 			t.Fatalf("namespace %s is on master %d, want %d", ns, got, i)
 		}
@@ -51,8 +53,7 @@ func TestCluster(t *testing.T) {
 	for _, c := range s.users {
 		t.Run(c.namespace, func(t *testing.T) {
 			c := newClient(t, c.base).in(c.namespace)
-			query := "&namespace=" + c.namespace
-			_, position := hears(t, c.base, "", 0, query)
+			_, position := hears(t, c, "", 0)
 			l := c.ask(`, "owner": "alice"`)
 			if got := c.await(l.ID, "active"); got.Resource == nil || deref(got.Owner) != "alice" {
 				t.Errorf("the lease is %+v, want it alice's, on a resource", got)
@@ -64,7 +65,7 @@ func TestCluster(t *testing.T) {
 				t.Errorf("the history is %+v, want the one release %+v, applied", history, sent.Command)
 			}
 			want := []told{{Object: l.ID, Event: "queued"}, {Object: l.ID, Event: "activated"}, {Object: l.ID, Event: "released"}, {Object: l.ID, Event: "destroyed"}}
-			if heard, _ := hears(t, c.base, position, len(want), query); !slices.Equal(nameless(heard), want) {
+			if heard, _ := hears(t, c, position, len(want)); !slices.Equal(nameless(heard), want) {
 				t.Errorf("the reader heard %v, want %v", heard, want)
 			}
 
@@ -148,6 +149,15 @@ func TestClusterMasterDies(t *testing.T) {
 				t.Error(err)
 			}
 		}
+		// Who serves the others is ready, and says what it measures.
+		for _, path := range []string{"/readyz", "/metrics"} {
+			for _, c := range []*client{s.users[dead], s.probe} {
+				if err := c.status(t.Context(), path, http.StatusOK); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		doctor(t, s.URL()).ends(t, 3, server.Addr())
 		if err := server.Restart(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -161,6 +171,45 @@ func TestClusterMasterDies(t *testing.T) {
 		t.Logf("master %d was back, and after %v all was done", dead, time.Since(begin).Round(time.Millisecond))
 	}
 	doctor(t, s.URL()).ends(t, 0, `asynq: 2 workers`)
+}
+
+// TestClusterAPIStartsWithoutAMaster: an API starts while a master is away and is to declare blueprints, one in a namespace on it. The others are
+// declared and served, and that one when the master is back.
+func TestClusterAPIStartsWithoutAMaster(t *testing.T) {
+	t.Parallel()
+	s := redistest.StartCluster(t, 3, redistest.AppendOnly("always"))
+	list, away := s.MasterOf(t, "drydock:namespaces"), 0
+	if away == list {
+		away++ // without the list of namespaces there would be no new ones
+	}
+	var text strings.Builder
+	text.WriteString("blueprints:\n")
+	// That on the dead master comes first.
+	for i := range clusterNamespaces {
+		fmt.Fprintf(&text, "- {name: lab, namespace: %s, kind: pool, type: host, config: {hosts: [{name: h1}]}}\n", clusterNamespaces[(away+i)%3])
+	}
+	file := filepath.Join(t.TempDir(), "blueprints.yaml")
+	writeFile(t, file, []byte(text.String()))
+	s.Masters[away].Kill()
+	api := startAPI(t, s.URL(), "--blueprints", file)
+	startWorker(t, s.URL())
+	c := newClient(t, api.url)
+	for i, ns := range clusterNamespaces {
+		if i != away {
+			eventually(t, func() error { return c.in(ns).status(t.Context(), "/v1/blueprints/lab", http.StatusOK) })
+		}
+	}
+	if err := s.Masters[away].Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, ns := range clusterNamespaces {
+		eventually(t, func() error { return c.in(ns).status(t.Context(), "/v1/blueprints/lab", http.StatusOK) })
+		u := c.in(ns)
+		u.await(u.ask("").ID, "active")
+	}
+	if n := strings.Count(api.out.String(), "blueprint declared"); n != len(clusterNamespaces) {
+		t.Errorf("the API says %d times that a blueprint was declared, want once of each", n)
+	}
 }
 
 // wantQuietWorker checks that a worker without a queue does not spin.
