@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -171,6 +172,51 @@ func TestClusterMasterDies(t *testing.T) {
 		t.Logf("master %d was back, and after %v all was done", dead, time.Since(begin).Round(time.Millisecond))
 	}
 	doctor(t, s.URL()).ends(t, 0, `asynq: 2 workers`)
+}
+
+// TestClusterMasterHangs: a master that has nothing but a namespace stops answering, and its connections stay. The namespaces on the others go on.
+func TestClusterMasterHangs(t *testing.T) {
+	t.Parallel()
+	// A call to one that hangs takes more than twenty seconds to fail.
+	const atMost = 10 * time.Second
+	s := startCluster(t)
+	queue, list := s.MasterOf(t, "asynq:{"+tasks.Queue+"}:"), s.MasterOf(t, "drydock:namespaces")
+	hung := slices.IndexFunc([]int{0, 1, 2}, func(i int) bool { return i != queue && i != list })
+	loads := make([]*load, len(s.users))
+	for i, c := range s.users {
+		loads[i] = startLoad(c, 3)
+		loads[i].more(10)
+	}
+	if err := s.Masters[hung].Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	goOn := func() { _ = s.Masters[hung].Signal(syscall.SIGCONT) }
+	t.Cleanup(goOn)
+	for i, c := range s.users {
+		if i == hung {
+			continue
+		}
+		begin := time.Now()
+		loads[i].more(20)
+		// One that nobody gives back ends by itself, which takes a sweeper that waits for no other namespace.
+		c.await(c.ask(`, "ttl": "1s"`).ID, "destroyed")
+		took := time.Since(begin).Round(time.Millisecond)
+		t.Logf("master %d hangs: 20 leases were taken in namespace %s, and one ended by itself, within %v", hung, c.namespace, took)
+		if took > atMost {
+			t.Errorf("that took %v, want at most %v", took, atMost)
+		}
+		for _, ready := range []*client{c, s.probe} {
+			if err := ready.status(t.Context(), "/readyz", http.StatusOK); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	goOn()
+	for i, l := range loads {
+		l.more(10)
+		l.stop()
+		l.check(s.users[i], s.rdb)
+	}
 }
 
 // TestClusterAPIStartsWithoutAMaster: an API starts while a master is away and is to declare blueprints, one in a namespace on it. The others are

@@ -25,6 +25,7 @@ var notOnCluster = map[string]string{
 	"TestCluster":                        "has a Cluster in every run",
 	"TestClusterAPIStartsWithoutAMaster": "has a Cluster in every run",
 	"TestClusterMasterDies":              "has a Cluster in every run",
+	"TestClusterMasterHangs":             "has a Cluster in every run",
 	"TestSentinelFailover":               "is about the other way to survive a server",
 	"TestStranger":                       "is about drydock dev, which starts a server of its own",
 	"TestStrangerWithoutRedis":           "is about drydock dev without any server",

@@ -91,39 +91,46 @@ func (s *Store) Ping(ctx context.Context) error {
 	return translate("ping", s.rdb.Ping(ctx).Err())
 }
 
-// pingCluster returns nil as soon as one master says that it serves; a node answers PING also while it serves nothing.
+// pingKeys are so many that they find every master of a Cluster, or of a very large one enough.
+const pingKeys = 50
+
+// pingCluster returns nil as soon as one master says that it serves; a node answers PING also while it serves nothing. Which masters there are
+// is asked of nobody, as ForEachMaster does: it may be the one that hangs.
 func pingCluster(ctx context.Context, cluster *redis.ClusterClient) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	served, asked := make(chan struct{}, 1), make(chan error, 1)
-	// In the background, because the answer of one that hangs need not be waited for.
-	go func() {
-		asked <- cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
-			info, err := node.ClusterInfo(ctx).Result()
-			if err != nil {
-				return err
-			}
-			if !strings.Contains(info, "cluster_state:ok") {
-				return fmt.Errorf("the Cluster's node %s serves nothing", node.Options().Addr)
-			}
-			select {
-			case served <- struct{}{}:
-			default: // another one was faster
-			}
-			return nil
-		})
-	}()
-	select {
-	case <-served:
-		return nil
-	case err := <-asked:
-		if len(served) > 0 {
-			return nil
+	asked := map[*redis.Client]bool{}
+	answers := make(chan error, pingKeys)
+	for i := range pingKeys {
+		node, err := cluster.MasterForKey(ctx, strconv.Itoa(i))
+		if err != nil {
+			return err
 		}
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
+		if !asked[node] {
+			asked[node] = true
+			go func() { answers <- serves(ctx, node) }()
+		}
 	}
+	var first error
+	for range asked {
+		select {
+		case err := <-answers:
+			if err == nil {
+				return nil
+			}
+			first = cmp.Or(first, err)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return first
+}
+
+// serves returns nil when a node says that its Cluster serves.
+func serves(ctx context.Context, node *redis.Client) error {
+	info, err := node.ClusterInfo(ctx).Result()
+	if err == nil && !strings.Contains(info, "cluster_state:ok") {
+		err = fmt.Errorf("the Cluster's node %s serves nothing", node.Options().Addr)
+	}
+	return err
 }
 
 // Sharded reports whether the namespaces are on several servers, of which one may be away while the others serve.
