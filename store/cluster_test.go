@@ -175,6 +175,48 @@ func TestWatchWhileAMasterHangs(t *testing.T) {
 	<-held
 }
 
+// TestAsynqsListsOnACluster: asynq's lists are on masters of their own. What it does needs none of them: a queue's name that cannot be written is
+// none of its errors, and nothing is waited for for long, whether the master is away or hangs.
+func TestAsynqsListsOnACluster(t *testing.T) {
+	t.Parallel()
+	cluster := redistest.StartCluster(t, 3)
+	client, err := Connect(cluster.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	SlowWhenDown(client)
+	writes := func(when string, want bool) {
+		t.Helper()
+		began := time.Now()
+		if err := client.SAdd(t.Context(), asynqQueues, "updates").Err(); err != nil {
+			t.Errorf("%s, asynq's queue cannot be listed: %v", when, err)
+		}
+		err := client.ZAdd(t.Context(), "asynq:workers", redis.Z{Member: "one"}).Err()
+		if (err == nil) != want {
+			t.Errorf("%s, asynq's workers are listed: %v, want %t", when, err, want)
+		}
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("%s, asynq waited for its lists for %v", when, took)
+		}
+	}
+	writes("with all masters", true)
+	if got, err := client.SMembers(t.Context(), asynqQueues).Result(); err != nil || len(got) != 1 {
+		t.Errorf("asynq's queues are %q, %v, want the one", got, err)
+	}
+	away, hung := cluster.Masters[cluster.MasterOf(t, asynqQueues)], cluster.Masters[cluster.MasterOf(t, "asynq:workers")]
+	if away == hung {
+		t.Fatal("both lists are on one master")
+	}
+	away.Kill()
+	if err := hung.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = hung.Signal(syscall.SIGCONT) })
+	writes("without their masters", false)
+	writes("still without", false)
+}
+
 // TestSlowWhenDownOnACluster: the nodes of a Cluster client are slow when they are down.
 func TestSlowWhenDownOnACluster(t *testing.T) {
 	t.Parallel()
