@@ -176,7 +176,7 @@ func TestWatchWhileAMasterHangs(t *testing.T) {
 }
 
 // TestAsynqsListsOnACluster: asynq's lists are on masters of their own. What it does needs none of them: a queue's name that cannot be written is
-// none of its errors, and nothing is waited for for long, whether the master is away or hangs.
+// none of its errors, and nothing waits for them for long, whether the master is away or hangs.
 func TestAsynqsListsOnACluster(t *testing.T) {
 	t.Parallel()
 	cluster := redistest.StartCluster(t, 3)
