@@ -200,11 +200,11 @@ func TestConsoleKeyboard(t *testing.T) {
 	d.pool(1, 0)
 	l := d.await(d.ask(`, "owner": "ada"`).ID, "active")
 	d.open("/console/leases/"+l.ID, "#do-release:enabled")
-	drive(d.b, t, "change one's mind", chromedp.Focus("#do-release", chromedp.ByQuery), chromedp.KeyEvent(kb.Enter), see("#dialog-release"),
+	drive(d.b, t, "change one's mind", focus("#do-release"), chromedp.KeyEvent(kb.Enter), see("#dialog-release"),
 		chromedp.KeyEvent(kb.Escape), see("body:not(:has(dialog[open]))"), seeFocus("do-release"))
-	drive(d.b, t, "go to the log", chromedp.Focus("#tab-Properties", chromedp.ByQuery), chromedp.KeyEvent(kb.ArrowLeft), chromedp.KeyEvent(kb.ArrowLeft), see("#panel-Log"))
-	drive(d.b, t, "release it", chromedp.Focus("#do-release", chromedp.ByQuery), chromedp.KeyEvent(kb.Enter), see("#dialog-release"),
-		chromedp.Focus("#dialog-release input[name=reason]", chromedp.ByQuery), chromedp.KeyEvent("no mouse"), chromedp.KeyEvent(kb.Enter), see("#state .s-destroyed"))
+	drive(d.b, t, "go to the log", focus("#tab-Properties"), chromedp.KeyEvent(kb.ArrowLeft), chromedp.KeyEvent(kb.ArrowLeft), see("#panel-Log"))
+	drive(d.b, t, "release it", focus("#do-release"), chromedp.KeyEvent(kb.Enter), see("#dialog-release"),
+		focus("#dialog-release input[name=reason]"), chromedp.KeyEvent("no mouse"), chromedp.KeyEvent(kb.Enter), see("#state .s-destroyed"))
 	if got := d.history(l.ID); len(got) != 1 || deref(got[0].Reason) != "no mouse" {
 		t.Errorf("the lease was sent %+v", got)
 	}

@@ -47,7 +47,7 @@ func TestConsolePages(t *testing.T) {
 	must[lease](c, http.MethodPost, "/v1/leases", `{"type": "phone", "owner": "ada"}`, http.StatusAccepted)
 	var resource string
 	drive(b, t, "find a resource", chromedp.Navigate(c.at("/console/resources")),
-		chromedp.AttributeValue("#list tbody a", "href", &resource, nil))
+		see("#list tbody a"), chromedp.Evaluate(`document.querySelector("#list tbody a").getAttribute("href")`, &resource))
 	resource, _, _ = strings.Cut(resource, "?")
 	pages := map[string]string{
 		"overview": "/", "leases": "/console/leases", "lease": "/console/leases/" + kept.ID, "lease-destroyed": "/console/leases/" + gone.ID + "#panel-Log",
