@@ -43,7 +43,7 @@ test: setup ## Run the tests (sets up what they need)
 test/race: setup ## Run the tests with the race detector, never from the cache (needs a C compiler)
 	CGO_ENABLED=1 go test -race -count=1 ./...
 
-# Every end-to-end test again, except those that notOnCluster in e2e/redis_test.go names.
+# Every end-to-end test again, except those that notOnCluster in e2e/redis_test.go names: four to five minutes on two busy cores.
 .PHONY: test/cluster
 test/cluster: setup ## Run the end-to-end tests on Redis Clusters of three masters, with the race detector
 	CGO_ENABLED=1 go test -race -count=1 ./e2e -cluster
