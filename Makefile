@@ -43,6 +43,11 @@ test: setup ## Run the tests (sets up what they need)
 test/race: setup ## Run the tests with the race detector, never from the cache (needs a C compiler)
 	CGO_ENABLED=1 go test -race -count=1 ./...
 
+# Every end-to-end test again, except those that notOnCluster in e2e/redis_test.go names: four to five minutes on two busy cores.
+.PHONY: test/cluster
+test/cluster: setup ## Run the end-to-end tests on Redis Clusters of three masters, with the race detector
+	CGO_ENABLED=1 go test -race -count=1 ./e2e -cluster
+
 .PHONY: test/arch
 test/arch: ## Run the tests of the code base's structure alone
 	go test -count=1 ./internal/archtest
@@ -112,7 +117,7 @@ vuln/known: $(GOVULNCHECK) ## Like vuln, but when the database cannot be reached
 	@scripts/vuln.sh $(GOVULNCHECK) || [ $$? = 2 ]
 
 .PHONY: verify
-verify: fmt/check mod/check build vet test/arch lint vuln/known test/race ## Run all that CI runs
+verify: fmt/check mod/check build vet test/arch lint vuln/known test/race test/cluster ## Run all that CI runs
 
 ## Tools
 

@@ -100,6 +100,11 @@ func press(selector string) chromedp.Action {
 	return chromedp.Tasks{see(selector), evaluate(`document.querySelector(`+strconv.Quote(selector)+`).click()`, nil)}
 }
 
+// focus gives what a selector names the focus. Not chromedp.Focus, which trips over what is replaced meanwhile.
+func focus(selector string) chromedp.Action {
+	return chromedp.Tasks{see(selector), evaluate(`document.querySelector(`+strconv.Quote(selector)+`).focus()`, nil)}
+}
+
 // leave clicks what a selector names and waits for the page that it leads to.
 func leave(ctx context.Context, t *testing.T, selector string) {
 	t.Helper()

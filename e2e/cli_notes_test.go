@@ -114,7 +114,8 @@ func TestCLIEvents(t *testing.T) {
 	c, _, _ := system(t, 1)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	cmd := exec.CommandContext(ctx, binary(t), "events", "--follow", "--event", "queued", "-o", "json", "--server", c.base)
+	cmd := exec.CommandContext(ctx, binary(t), "events", "--follow", "--event", "queued", "-o", "json")
+	cmd.Env = append(environ(), c.settings()...)
 	lines, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

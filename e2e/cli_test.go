@@ -31,6 +31,15 @@ func (c *client) cli(args ...string) ran {
 	return c.cliIn(nil, "", args...)
 }
 
+// settings are the variables that have a client command come where c is.
+func (c *client) settings() []string {
+	env := []string{"DRYDOCK_SERVER=" + c.base}
+	if c.namespace != "" {
+		env = append(env, "DRYDOCK_NAMESPACE="+c.namespace)
+	}
+	return env
+}
+
 // cliIn is cli with further variables and something on stdin.
 func (c *client) cliIn(env []string, stdin string, args ...string) ran {
 	c.t.Helper()
@@ -39,7 +48,7 @@ func (c *client) cliIn(env []string, stdin string, args ...string) ran {
 	cmd := exec.CommandContext(ctx, binary(c.t), args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(stdin), &stdout, &stderr
-	cmd.Env = append(append(environ(), "GORACE=atexit_sleep_ms=0", "DRYDOCK_SERVER="+c.base), env...)
+	cmd.Env = slices.Concat(environ(), []string{"GORACE=atexit_sleep_ms=0"}, c.settings(), env)
 	if err := cmd.Run(); err != nil && cmd.ProcessState == nil {
 		c.t.Fatal(err)
 	}
@@ -222,7 +231,7 @@ func TestCLIBlueprints(t *testing.T) {
 		}
 	}
 	write(1)
-	c.cli("blueprint", "apply", "-f", file, "--dry-run").ends(t, 0, `rig +default +pool +rig +would be created`)
+	c.cli("blueprint", "apply", "-f", file, "--dry-run").ends(t, 0, `rig +`+namespaceOf(t)+` +pool +rig +would be created`)
 	c.cli("blueprint", "get", "rig").ends(t, 4)
 	// The server keeps git copies below its own root: what is refused is said with its name.
 	c.cli("blueprint", "apply", "-f", file).ends(t, 2, `blueprint copies: config.root`)
@@ -236,7 +245,7 @@ func TestCLIBlueprints(t *testing.T) {
 		Limit           int
 	}
 	changed := printed[page[blueprint]](t, c.cliIn(nil, strings.Replace(rig, `"limit": 1`, `"limit": 2`, 1), "blueprint", "apply", "-f", "-", "-o", "json")).Items
-	if want := []blueprint{{"rig", "default", 2}}; !slices.Equal(changed, want) {
+	if want := []blueprint{{"rig", namespaceOf(t), 2}}; !slices.Equal(changed, want) {
 		t.Errorf("apply prints %+v, want %+v", changed, want)
 	}
 	c.cliIn([]string{"DRYDOCK_NAMESPACE=ci"}, rig, "blueprint", "apply", "-f", "-").ends(t, 0, `rig +ci +pool +rig +created`)
@@ -307,7 +316,7 @@ func TestRun(t *testing.T) {
 	l := given("rig")
 	for _, want := range []string{
 		"DRYDOCK_LEASE_ID=" + l.ID, "DRYDOCK_RESOURCE_ID=" + *l.Resource, "DRYDOCK_RESOURCE_NAME=r1", "DRYDOCK_ATTR_OS=linux",
-		"DRYDOCK_ATTR_VENDOR_MODEL_X=a b,c", "DRYDOCK_NAMESPACE=default", "DRYDOCK_SERVER=" + c.base, "-o json",
+		"DRYDOCK_ATTR_VENDOR_MODEL_X=a b,c", "DRYDOCK_NAMESPACE=" + namespaceOf(t), "DRYDOCK_SERVER=" + c.base, "-o json",
 	} {
 		if !strings.Contains(r.stdout, want+"\n") {
 			t.Errorf("the command does not know %s:\n%s", want, r)
@@ -481,7 +490,7 @@ func TestLostRepliesOnTheCommandLine(t *testing.T) {
 // startDetached starts a client command in a session of its own, without a terminal.
 func startDetached(t *testing.T, c *client, args ...string) *process {
 	t.Helper()
-	p := startWith(t, func(cmd *exec.Cmd) { cmd.SysProcAttr.Setsid = true }, []string{"DRYDOCK_SERVER=" + c.base}, args...)
+	p := startWith(t, func(cmd *exec.Cmd) { cmd.SysProcAttr.Setsid = true }, c.settings(), args...)
 	t.Cleanup(func() {
 		// The command of a `drydock run` that the test has killed.
 		if err := syscall.Kill(-p.pid(), syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 )
@@ -22,9 +23,14 @@ type client struct {
 }
 
 func newClient(t testing.TB, base string) *client {
+	c := &client{t: t, base: base}
+	if ns := namespaceOf(t); ns != "default" {
+		c.namespace = ns
+	}
 	transport := &http.Transport{MaxIdleConnsPerHost: 100}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &client{t: t, base: base, http: &http.Client{Transport: transport, Timeout: 2 * patience}}
+	c.http = &http.Client{Transport: transport, Timeout: 2 * patience}
+	return c
 }
 
 // in is a user of the same API in another namespace.
@@ -32,6 +38,22 @@ func (c *client) in(namespace string) *client {
 	other := *c
 	other.namespace = namespace
 	return &other
+}
+
+// at is the URL of a path in the client's namespace, unless the path names one.
+func (c *client) at(path string) string {
+	if c.namespace == "" || strings.Contains(path, "namespace=") {
+		return c.base + path
+	}
+	path, fragment, found := strings.Cut(path, "#")
+	mark := "?"
+	if strings.Contains(path, mark) {
+		mark = "&"
+	}
+	if path += mark + "namespace=" + c.namespace; found {
+		path += "#" + fragment
+	}
+	return c.base + path
 }
 
 // answer is what the API says.
@@ -104,14 +126,9 @@ type (
 
 // do sends a request. header are names and values in turn.
 func (c *client) do(ctx context.Context, method, path, body string, header ...string) (answer, error) {
-	req, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewBufferString(body))
+	req, err := http.NewRequestWithContext(ctx, method, c.at(path), bytes.NewBufferString(body))
 	if err != nil {
 		return answer{}, err
-	}
-	if c.namespace != "" {
-		q := req.URL.Query()
-		q.Set("namespace", c.namespace)
-		req.URL.RawQuery = q.Encode()
 	}
 	for i := 0; i < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])

@@ -3,7 +3,10 @@ package e2e_test
 import (
 	"fmt"
 	"net/http"
+	"path/filepath"
 	"slices"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -26,11 +29,11 @@ type clusterSystem struct {
 
 func startCluster(t *testing.T) *clusterSystem {
 	t.Helper()
-	s := &clusterSystem{Cluster: redistest.StartCluster(t, 3)}
+	s := &clusterSystem{Cluster: redistest.StartCluster(t, 3, redistest.AppendOnly("always"))}
 	s.rdb = s.Client(t)
 	s.api = startAPI(t, s.URL())
 	c := newClient(t, s.api.url)
-	for i, ns := range []string{"north", "south", "east"} {
+	for i, ns := range clusterNamespaces {
 		if got := s.MasterOf(t, "drydock:{"+ns+"}:"); got != i {
 			t.Fatalf("namespace %s is on master %d, want %d", ns, got, i)
 		}
@@ -51,8 +54,7 @@ func TestCluster(t *testing.T) {
 	for _, c := range s.users {
 		t.Run(c.namespace, func(t *testing.T) {
 			c := newClient(t, c.base).in(c.namespace)
-			query := "&namespace=" + c.namespace
-			_, position := hears(t, c.base, "", 0, query)
+			_, position := hears(t, c, "", 0)
 			l := c.ask(`, "owner": "alice"`)
 			if got := c.await(l.ID, "active"); got.Resource == nil || deref(got.Owner) != "alice" {
 				t.Errorf("the lease is %+v, want it alice's, on a resource", got)
@@ -64,7 +66,7 @@ func TestCluster(t *testing.T) {
 				t.Errorf("the history is %+v, want the one release %+v, applied", history, sent.Command)
 			}
 			want := []told{{Object: l.ID, Event: "queued"}, {Object: l.ID, Event: "activated"}, {Object: l.ID, Event: "released"}, {Object: l.ID, Event: "destroyed"}}
-			if heard, _ := hears(t, c.base, position, len(want), query); !slices.Equal(nameless(heard), want) {
+			if heard, _ := hears(t, c, position, len(want)); !slices.Equal(nameless(heard), want) {
 				t.Errorf("the reader heard %v, want %v", heard, want)
 			}
 
@@ -148,6 +150,15 @@ func TestClusterMasterDies(t *testing.T) {
 				t.Error(err)
 			}
 		}
+		// Who serves the others is ready, and says what it measures.
+		for _, path := range []string{"/readyz", "/metrics"} {
+			for _, c := range []*client{s.users[dead], s.probe} {
+				if err := c.status(t.Context(), path, http.StatusOK); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+		doctor(t, s.URL()).ends(t, 3, server.Addr())
 		if err := server.Restart(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -161,6 +172,90 @@ func TestClusterMasterDies(t *testing.T) {
 		t.Logf("master %d was back, and after %v all was done", dead, time.Since(begin).Round(time.Millisecond))
 	}
 	doctor(t, s.URL()).ends(t, 0, `asynq: 2 workers`)
+}
+
+// TestClusterMasterHangs: a master that has nothing but a namespace stops answering, and its connections stay. The namespaces on the others go on.
+func TestClusterMasterHangs(t *testing.T) {
+	t.Parallel()
+	// A call to one that hangs takes more than twenty seconds to fail.
+	const atMost = 10 * time.Second
+	s := startCluster(t)
+	queue, list := s.MasterOf(t, "asynq:{"+tasks.Queue+"}:"), s.MasterOf(t, "drydock:namespaces")
+	hung := slices.IndexFunc([]int{0, 1, 2}, func(i int) bool { return i != queue && i != list })
+	loads := make([]*load, len(s.users))
+	for i, c := range s.users {
+		loads[i] = startLoad(c, 3)
+		loads[i].more(10)
+	}
+	if err := s.Masters[hung].Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	goOn := func() { _ = s.Masters[hung].Signal(syscall.SIGCONT) }
+	t.Cleanup(goOn)
+	for i, c := range s.users {
+		if i == hung {
+			continue
+		}
+		begin := time.Now()
+		loads[i].more(20)
+		// One that nobody gives back ends by itself, which takes a sweeper that waits for no other namespace.
+		c.await(c.ask(`, "ttl": "1s"`).ID, "destroyed")
+		took := time.Since(begin).Round(time.Millisecond)
+		t.Logf("master %d hangs: 20 leases were taken in namespace %s, and one ended by itself, within %v", hung, c.namespace, took)
+		if took > atMost {
+			t.Errorf("that took %v, want at most %v", took, atMost)
+		}
+		for _, ready := range []*client{c, s.probe} {
+			if err := ready.status(t.Context(), "/readyz", http.StatusOK); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	goOn()
+	for i, l := range loads {
+		l.more(10)
+		l.stop()
+		l.check(s.users[i], s.rdb)
+	}
+}
+
+// TestClusterAPIStartsWithoutAMaster: an API starts while a master is away and is to declare blueprints, one in a namespace on it. The others are
+// declared and served, and that one when the master is back.
+func TestClusterAPIStartsWithoutAMaster(t *testing.T) {
+	t.Parallel()
+	s := redistest.StartCluster(t, 3, redistest.AppendOnly("always"))
+	list, away := s.MasterOf(t, "drydock:namespaces"), 0
+	if away == list {
+		away++ // without the list of namespaces there would be no new ones
+	}
+	var text strings.Builder
+	text.WriteString("blueprints:\n")
+	// That on the dead master comes first.
+	for i := range clusterNamespaces {
+		fmt.Fprintf(&text, "- {name: lab, namespace: %s, kind: pool, type: host, config: {hosts: [{name: h1}]}}\n", clusterNamespaces[(away+i)%3])
+	}
+	file := filepath.Join(t.TempDir(), "blueprints.yaml")
+	writeFile(t, file, []byte(text.String()))
+	s.Masters[away].Kill()
+	api := startAPI(t, s.URL(), "--blueprints", file)
+	startWorker(t, s.URL())
+	c := newClient(t, api.url)
+	for i, ns := range clusterNamespaces {
+		if i != away {
+			eventually(t, func() error { return c.in(ns).status(t.Context(), "/v1/blueprints/lab", http.StatusOK) })
+		}
+	}
+	if err := s.Masters[away].Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, ns := range clusterNamespaces {
+		eventually(t, func() error { return c.in(ns).status(t.Context(), "/v1/blueprints/lab", http.StatusOK) })
+		u := c.in(ns)
+		u.await(u.ask("").ID, "active")
+	}
+	if n := strings.Count(api.out.String(), "blueprint declared"); n != len(clusterNamespaces) {
+		t.Errorf("the API says %d times that a blueprint was declared, want once of each", n)
+	}
 }
 
 // wantQuietWorker checks that a worker without a queue does not spin.

@@ -10,8 +10,6 @@ import (
 
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
-
-	"drydock/embedded/redistest"
 )
 
 // desk is a server whose only worker can be stopped, so that a command can be seen to wait, and a browser in front of it.
@@ -19,22 +17,24 @@ type desk struct {
 	*client
 
 	t      *testing.T
-	url    string
+	redis  *testRedis
 	worker *process
 	b      context.Context
 }
 
-func newDesk(t *testing.T) *desk {
+// newDesk takes the complaints of pages that are expected.
+func newDesk(t *testing.T, complaints ...string) *desk {
 	t.Helper()
-	server := redistest.Start(t)
+	server := startRedis(t)
 	api := startAPI(t, server.URL())
-	return &desk{t: t, client: newClient(t, api.url), url: api.url, worker: startWorker(t, server.URL(), "--reclaim-grace", "1ms"), b: browser(t)}
+	worker := startWorker(t, server.URL(), "--reclaim-grace", "1ms")
+	return &desk{t: t, client: newClient(t, api.url), redis: server, worker: worker, b: browser(t, complaints...)}
 }
 
 // open shows a page and marks it, so that a reload is noticed.
 func (d *desk) open(path, ready string) {
 	d.t.Helper()
-	drive(d.b, d.t, "open "+path, chromedp.Navigate(d.url+path), see(ready), see(".live.on"), chromedp.Evaluate(`window.notReloaded = true`, nil))
+	drive(d.b, d.t, "open "+path, chromedp.Navigate(d.at(path)), see(ready), see(".live.on"), chromedp.Evaluate(`window.notReloaded = true`, nil))
 }
 
 // confirm presses a button, reads in its dialog what will happen, and presses what the dialog is for.
@@ -155,7 +155,7 @@ func TestConsoleSession(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "tokens.yaml")
 	token := newToken(t, file, "root", "admin", "--namespace", "*")
-	api := startAPI(t, redistest.Start(t).URL(), "--token-file", file)
+	api := startAPI(t, startRedis(t).URL(), "--token-file", file)
 	b := browser(t, "status of 401", ofAsynqmon)
 	var problem, where, who, cookies string
 	drive(b, t, "come with a wrong token", chromedp.Navigate(api.url+"/console/leases?owner=ada"), fill(".login input[name=token]", "ddk_"+strings.Repeat("0", 64)))
@@ -184,7 +184,7 @@ func TestConsoleOldestCommand(t *testing.T) {
 	d := newDesk(t)
 	d.pool(1, 0)
 	l := d.await(d.ask(`, "owner": "ada"`).ID, "active")
-	drive(d.b, t, "see that none waits", chromedp.Navigate(d.url+"/"), see("#oldest"), see(".live.on"))
+	drive(d.b, t, "see that none waits", chromedp.Navigate(d.at("/")), see("#oldest"), see(".live.on"))
 	d.worker.signal(syscall.SIGSTOP)
 	must[any](d.client, http.MethodPost, "/v1/resources/"+deref(l.Resource)+"/commands", `{"command": "pause"}`, http.StatusAccepted)
 	d.release(l.ID)
@@ -200,11 +200,11 @@ func TestConsoleKeyboard(t *testing.T) {
 	d.pool(1, 0)
 	l := d.await(d.ask(`, "owner": "ada"`).ID, "active")
 	d.open("/console/leases/"+l.ID, "#do-release:enabled")
-	drive(d.b, t, "change one's mind", chromedp.Focus("#do-release", chromedp.ByQuery), chromedp.KeyEvent(kb.Enter), see("#dialog-release"),
+	drive(d.b, t, "change one's mind", focus("#do-release"), chromedp.KeyEvent(kb.Enter), see("#dialog-release"),
 		chromedp.KeyEvent(kb.Escape), see("body:not(:has(dialog[open]))"), seeFocus("do-release"))
-	drive(d.b, t, "go to the log", chromedp.Focus("#tab-Properties", chromedp.ByQuery), chromedp.KeyEvent(kb.ArrowLeft), chromedp.KeyEvent(kb.ArrowLeft), see("#panel-Log"))
-	drive(d.b, t, "release it", chromedp.Focus("#do-release", chromedp.ByQuery), chromedp.KeyEvent(kb.Enter), see("#dialog-release"),
-		chromedp.Focus("#dialog-release input[name=reason]", chromedp.ByQuery), chromedp.KeyEvent("no mouse"), chromedp.KeyEvent(kb.Enter), see("#state .s-destroyed"))
+	drive(d.b, t, "go to the log", focus("#tab-Properties"), chromedp.KeyEvent(kb.ArrowLeft), chromedp.KeyEvent(kb.ArrowLeft), see("#panel-Log"))
+	drive(d.b, t, "release it", focus("#do-release"), chromedp.KeyEvent(kb.Enter), see("#dialog-release"),
+		focus("#dialog-release input[name=reason]"), chromedp.KeyEvent("no mouse"), chromedp.KeyEvent(kb.Enter), see("#state .s-destroyed"))
 	if got := d.history(l.ID); len(got) != 1 || deref(got[0].Reason) != "no mouse" {
 		t.Errorf("the lease was sent %+v", got)
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/redis/go-redis/v9"
 
-	"drydock/embedded/redistest"
+	"drydock/examples"
 )
 
 // screenshots is where the pictures of docs go when they are to be made anew: go test ./e2e -run Console -screenshots ../docs/screenshots.
@@ -28,9 +28,10 @@ var axe string
 // TestConsolePages looks at the pages, light and dark, at a desk and on a phone.
 func TestConsolePages(t *testing.T) {
 	t.Parallel()
-	dev, redisURL := startDev(t, nil, "127.0.0.1:0", t.TempDir())
-	sampleUsage(t, redisURL)
-	c := newClient(t, dev.url)
+	d := newDesk(t, ofAsynqmon)
+	c, b := d.client, d.b
+	c.cliIn(nil, string(examples.Default()), "blueprint", "apply", "-f", "-").ends(t, 0)
+	sampleUsage(t, d.redis)
 	kept := c.ask(`, "owner": "ada", "data": {"job": "build 17"}`)
 	c.await(kept.ID, "active")
 	gone := c.ask(`, "owner": "grace"`)
@@ -44,38 +45,32 @@ func TestConsolePages(t *testing.T) {
 	}
 	c.declare("phones", map[string]any{"kind": "pool", "type": "phone", "authorize": "request", "config": map[string]any{"hosts": []any{map[string]any{"name": "p1"}}}})
 	must[lease](c, http.MethodPost, "/v1/leases", `{"type": "phone", "owner": "ada"}`, http.StatusAccepted)
-	b := browser(t, ofAsynqmon)
 	var resource string
-	drive(b, t, "find a resource", chromedp.Navigate(dev.url+"/console/resources"),
-		chromedp.AttributeValue("#list tbody a", "href", &resource, nil))
+	drive(b, t, "find a resource", chromedp.Navigate(c.at("/console/resources")),
+		see("#list tbody a"), chromedp.Evaluate(`document.querySelector("#list tbody a").getAttribute("href")`, &resource))
 	resource, _, _ = strings.Cut(resource, "?")
 	pages := map[string]string{
 		"overview": "/", "leases": "/console/leases", "lease": "/console/leases/" + kept.ID, "lease-destroyed": "/console/leases/" + gone.ID + "#panel-Log",
 		"resources": "/console/resources", "resource": resource, "blueprints": "/console/blueprints", "authorizations": "/console/authorizations",
 	}
 	for name, path := range pages {
-		show(b, t, dev.url+path, name, see(".live.on"))
+		show(b, t, c.at(path), name, see(".live.on"))
 	}
 	for name, button := range map[string]string{"lease": "#do-release", "authorizations": "#decline-phones-ada"} {
-		drive(b, t, "open a dialog", chromedp.Navigate(dev.url+pages[name]), press(button+":enabled"), see("dialog[open]"))
+		drive(b, t, "open a dialog", chromedp.Navigate(c.at(pages[name])), press(button+":enabled"), see("dialog[open]"))
 		look(b, t, name+"-dialog")
 	}
-	show(b, t, dev.url+"/console/tasks", "tasks", seeInFrame("updates"))
+	show(b, t, c.at("/console/tasks"), "tasks", seeInFrame("updates"))
 }
 
 // sampleUsage gives the overview's chart two hours to show, as the janitor would have noted them.
-func sampleUsage(t *testing.T, redisURL string) {
+func sampleUsage(t *testing.T, rdb *testRedis) {
 	t.Helper()
-	opts, err := redis.ParseURL(redisURL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	rdb := redis.NewClient(opts)
-	defer rdb.Close()
+	key := "drydock:{" + namespaceOf(t) + "}:usage"
 	pipe := rdb.Pipeline()
-	pipe.Del(t.Context(), "drydock:{default}:usage") // what was noted at the start, which is newer
+	pipe.Del(t.Context(), key) // what was noted at the start, which is newer
 	for i := range 120 {
-		pipe.XAdd(t.Context(), &redis.XAddArgs{Stream: "drydock:{default}:usage", Values: map[string]any{
+		pipe.XAdd(t.Context(), &redis.XAddArgs{Stream: key, Values: map[string]any{
 			"ms": time.Now().Add(time.Duration(i-120) * time.Minute).UnixMilli(), "u": (i / 12 * 7) % 5, "w": (i / 20 * 5) % 3,
 		}})
 	}
@@ -89,7 +84,7 @@ func TestConsolePagesOfTheDoor(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "tokens.yaml")
 	token := newToken(t, file, "ada", "viewer", "--namespace", "lab")
-	server := redistest.Start(t)
+	server := startRedis(t)
 	api := startAPI(t, server.URL(), "--token-file", file)
 	b := browser(t, "status of 403", "status of 404", "status of 503")
 	show(b, t, api.url+"/console/login", "login", see("input[name=token]"))
@@ -102,7 +97,7 @@ func TestConsolePagesOfTheDoor(t *testing.T) {
 	leave(b, t, "#forced")
 	drive(b, t, "read why not", see("#problem"))
 	look(b, t, "error-403")
-	server.Stop()
+	server.stop()
 	show(b, t, api.url+"/", "error-503", see("#problem"))
 }
 

@@ -9,26 +9,24 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// leased starts a server and returns a client of it with an active lease.
-func leased(t *testing.T) (url string, c *client, id string) {
+// leased returns a desk with an active lease.
+func leased(t *testing.T) (d *desk, id string) {
 	t.Helper()
-	dev, _ := startDev(t, nil, "127.0.0.1:0", t.TempDir())
-	c = newClient(t, dev.url)
-	id = c.ask(`, "owner": "ada"`).ID
-	c.await(id, "active")
-	return dev.url, c, id
+	d = newDesk(t, ofAsynqmon)
+	d.pool(1, 0)
+	return d, d.await(d.ask(`, "owner": "ada"`).ID, "active").ID
 }
 
 // TestConsoleRelease goes the whole way without a reload: the button, the command, its task, its end. Then nothing can be pressed any more.
 func TestConsoleRelease(t *testing.T) {
 	t.Parallel()
-	url, c, id := leased(t)
-	b := browser(t, ofAsynqmon)
+	d, id := leased(t)
+	b := d.b
 	var disabled, same bool
 	drive(b, t, "release it",
-		chromedp.Navigate(url+"/console/leases"),
+		chromedp.Navigate(d.at("/console/leases")),
 		see(`#list a[title="`+id+`"]`),
-		chromedp.Navigate(url+"/console/leases/"+id),
+		chromedp.Navigate(d.at("/console/leases/"+id)),
 		see("#state .s-active"),
 		see(".live.on"),
 		chromedp.Evaluate(`window.notReloaded = true`, nil),
@@ -47,23 +45,23 @@ func TestConsoleRelease(t *testing.T) {
 	if !disabled || !same {
 		t.Errorf("extend disabled = %v, page kept = %v, want both", disabled, same)
 	}
-	a, err := c.do(t.Context(), http.MethodGet, "/v1/leases/"+id+"/commands", "")
+	a, err := d.do(t.Context(), http.MethodGet, "/v1/leases/"+id+"/commands", "")
 	if err != nil || !strings.Contains(string(a.body), `"via":"console"`) || !strings.Contains(string(a.body), "seen in a browser") {
 		t.Errorf("the history is %s (%v), want a release via console with its reason", a.body, err)
 	}
 	// The task that woke the worker, in Asynqmon, which is below the common header however one comes to it.
-	drive(b, t, "look at Asynqmon", chromedp.Navigate(url+"/asynqmon/queues/updates?status=completed"),
+	drive(b, t, "look at Asynqmon", chromedp.Navigate(d.base+"/asynqmon/queues/updates?status=completed"),
 		see(`.bar nav a[aria-current=page][href^="/console/tasks"]`), seeInFrame(id))
 }
 
 // TestConsoleTwoBrowsers releases one lease from two browsers that both saw it active: both are answered, and it is released once.
 func TestConsoleTwoBrowsers(t *testing.T) {
 	t.Parallel()
-	url, c, id := leased(t)
+	d, id := leased(t)
 	errs := make(chan error, 2)
-	both := []context.Context{browser(t), browser(t)}
+	both := []context.Context{d.b, browser(t)}
 	for _, b := range both {
-		drive(b, t, "open it", chromedp.Navigate(url+"/console/leases/"+id), see("#do-release:enabled"),
+		drive(b, t, "open it", chromedp.Navigate(d.at("/console/leases/"+id)), see("#do-release:enabled"),
 			press("#do-release"), see("#dialog-release"))
 	}
 	for _, b := range both {
@@ -77,7 +75,7 @@ func TestConsoleTwoBrowsers(t *testing.T) {
 		}
 	}
 	applied := 0
-	for _, cmd := range c.history(id) {
+	for _, cmd := range d.history(id) {
 		if cmd.Outcome != nil && *cmd.Outcome == "applied" {
 			applied++
 		}

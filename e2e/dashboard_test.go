@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"sigs.k8s.io/yaml"
+
+	"drydock/embedded/redistest"
 )
 
 // expressions are the PromQL expressions of the dashboard and of the alert rules, by where they are.
@@ -116,8 +118,11 @@ func TestDashboardAndAlertsSpeakOfRealMetrics(t *testing.T) {
 	if err := os.WriteFile(script, []byte("#!/bin/sh\nexit 0\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	p := start(t, nil, "dev", "--listen", "127.0.0.1:0", "--data", t.TempDir(), "--hook-folder", folder)
-	c := newClient(t, p.says(`API +(http://\S+)/v1`)[1])
+	rdb := startRedis(t)
+	c := newClient(t, startAPI(t, rdb.URL(), "--hook-folder", folder).url)
+	addr := fmt.Sprintf("127.0.0.1:%d", redistest.FreePort(t))
+	startWorker(t, rdb.URL(), "--hook-folder", folder, "--listen", addr)
+	probe := newClient(t, "http://"+addr)
 	// One of each: a hook that works, and one that does not, which the state of nothing depends on.
 	body, _ := json.Marshal(map[string]any{"kind": "exec", "type": "made", "config": map[string]any{"commands": map[string]any{
 		"activate": []string{script}, "update": []string{filepath.Join(folder, "no-such-program")},
@@ -131,11 +136,15 @@ func TestDashboardAndAlertsSpeakOfRealMetrics(t *testing.T) {
 
 	var shown map[string]map[string][]string
 	eventually(t, func() error {
-		a, err := c.do(t.Context(), http.MethodGet, "/metrics", "")
-		if err != nil || a.status != http.StatusOK {
-			return fmt.Errorf("/metrics: %d, %w", a.status, err)
+		text := ""
+		for _, from := range []*client{c, probe} {
+			a, err := from.do(t.Context(), http.MethodGet, "/metrics", "")
+			if err != nil || a.status != http.StatusOK {
+				return fmt.Errorf("/metrics: %d, %w", a.status, err)
+			}
+			text += string(a.body)
 		}
-		shown = exposed(string(a.body))
+		shown = exposed(text)
 		if !slices.Contains(shown["drydock_hook_seconds_count"]["result"], "failed") {
 			return fmt.Errorf("no hook has failed yet: %v", shown["drydock_hook_seconds_count"])
 		}

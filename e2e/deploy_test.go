@@ -14,8 +14,6 @@ import (
 	"time"
 
 	"sigs.k8s.io/yaml"
-
-	"drydock/embedded/redistest"
 )
 
 // helpOf is what a command says about itself: its flags and their variables.
@@ -227,7 +225,7 @@ func TestSystemdUnitsCallWhatThereIs(t *testing.T) {
 // TestAPIDrainsBeforeItGoes: on SIGTERM the API says at once that it is not ready, and goes on taking new connections for the delay.
 func TestAPIDrainsBeforeItGoes(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t)
+	server := startRedis(t)
 	const delay = 1500 * time.Millisecond
 	api := startAPI(t, server.URL(), "--drain-delay", delay.String())
 	c := newClient(t, api.url)
@@ -263,7 +261,7 @@ func TestAPIDrainsBeforeItGoes(t *testing.T) {
 // TestAPIOfThisHostDoesNotWait: nobody else could be sending anything.
 func TestAPIOfThisHostDoesNotWait(t *testing.T) {
 	t.Parallel()
-	api := startAPI(t, redistest.Start(t).URL())
+	api := startAPI(t, startRedis(t).URL())
 	if code, took := api.end(syscall.SIGTERM); code != 0 || took > 4*time.Second {
 		t.Errorf("exit code %d after %s, want 0 at once", code, took)
 	}

@@ -31,8 +31,8 @@ func doctor(t *testing.T, redisURL string, args ...string) ran {
 // TestDoctor breaks one thing after another by hand, in a system that runs.
 func TestDoctor(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t, redistest.AppendOnly("everysec"))
-	rdb, url := redistest.Client(t, server), server.URL()
+	rdb := startRedis(t, redistest.AppendOnly("everysec"))
+	url, ns := rdb.URL(), namespaceOf(t)
 	api, worker := startAPI(t, url), startWorker(t, url)
 	c := newClient(t, api.url)
 	c.pool(1, 0)
@@ -40,45 +40,43 @@ func TestDoctor(t *testing.T) {
 	c.await(active.ID, "active")
 	sound := func() {
 		t.Helper()
-		doctor(t, url).ends(t, 0, `ok +redis .* appendonly yes, appendfsync everysec`, `ok +asynq: 1 worker;`, `ok +namespace default: 3 objects`)
+		doctor(t, url).ends(t, 0, `ok +redis .* appendonly yes, appendfsync everysec`, `ok +asynq: 1 worker;`, `ok +namespace `+ns+`: 3 objects`)
 	}
 	sound()
-	const P = "drydock:{default}:"
+	P := "drydock:{" + ns + "}:"
 
 	// An object that owes an update and that nobody would look at: found, mended when asked, sound again.
 	member := "lease:" + queued.ID
 	if n := rdb.ZRem(t.Context(), P+"wake", member).Val(); n != 1 {
 		t.Fatal("the queued lease is not in wake")
 	}
-	doctor(t, url).ends(t, 1, `PROBLEM +namespace default: `+member+` owes an update .* and is not in wake`, `the doctor found 1 problem\n`)
+	doctor(t, url).ends(t, 1, `PROBLEM +namespace `+ns+`: `+member+` owes an update .* and is not in wake`, `the doctor found 1 problem\n`)
 	if rdb.ZScore(t.Context(), P+"wake", member).Err() == nil {
 		t.Error("the doctor has repaired what it should only find")
 	}
-	doctor(t, url, "--repair").ends(t, 0, `repaired +namespace default: `+member+` owed an update and was not in wake; it is there again`)
+	doctor(t, url, "--repair").ends(t, 0, `repaired +namespace `+ns+`: `+member+` owed an update and was not in wake; it is there again`)
 	sound()
 
 	// What cannot be mended safely is only found.
 	other := P + "leases:pending"
 	rdb.ZAdd(t.Context(), other, redis.Z{Member: active.ID})
-	doctor(t, url, "--repair", "--namespace", "default").ends(t, 1, `lease:`+active.ID+` is "active" and stands in the index of "pending"`)
+	doctor(t, url, "--repair", "--namespace", ns).ends(t, 1, `lease:`+active.ID+` is "active" and stands in the index of "pending"`)
 	rdb.ZRem(t.Context(), other, active.ID)
 	rdb.HSet(t.Context(), P+"lease:"+active.ID, "schema", 99)
 	doctor(t, url).ends(t, 1, `lease:`+active.ID+` has schema version "99"`)
 	rdb.HSet(t.Context(), P+"lease:"+active.ID, "schema", 1)
 	sound()
 
-	rdb.ConfigSet(t.Context(), "appendonly", "no")
+	rdb.configure("appendonly", "no")
 	doctor(t, url).ends(t, 1, `appendonly is no`)
-	rdb.ConfigSet(t.Context(), "appendonly", "yes")
+	rdb.configure("appendonly", "yes")
 	rdb.Set(t.Context(), "asynq:{updates}:paused", time.Now().Unix(), 0)
 	doctor(t, url).ends(t, 1, `the queue updates is paused`)
 	rdb.Del(t.Context(), "asynq:{updates}:paused")
 	// A task whose key was lost, and not its place in the list.
 	rdb.LPush(t.Context(), "asynq:{updates}:active", "gone")
-	doctor(t, url).ends(t, 1, `PROBLEM +asynq: the queue updates cannot be read; to delete all keys asynq:\{updates\}:\* mends that`, `ok +namespace default`)
-	for _, key := range rdb.Keys(t.Context(), "asynq:{updates}:*").Val() {
-		rdb.Del(t.Context(), key)
-	}
+	doctor(t, url).ends(t, 1, `PROBLEM +asynq: the queue updates cannot be read; to delete all keys asynq:\{updates\}:\* mends that`, `ok +namespace `+ns)
+	rdb.deleteAll("asynq:{updates}:*")
 	sound()
 
 	// Without workers things stand still.
@@ -86,7 +84,7 @@ func TestDoctor(t *testing.T) {
 	now := rdb.Time(t.Context()).Val()
 	rdb.ZAdd(t.Context(), P+"wake", redis.Z{Member: member, Score: float64(now.Add(-time.Minute).UnixMilli())})
 	doctor(t, url).ends(t, 1, `no worker is running`, `no worker has taken what is due: 1 object, such as .*`+member)
-	server.Stop()
+	rdb.stop()
 	doctor(t, url).ends(t, 3)
 	doctor(t, url, "--namespace", "No").ends(t, 2, `--namespace`)
 }

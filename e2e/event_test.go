@@ -12,8 +12,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"drydock/embedded/redistest"
 )
 
 // told is one event, as a stream or a subscription tells it.
@@ -23,12 +21,12 @@ type told struct {
 	Event  string `json:"event"`
 }
 
-// hears reads a stream, with further parameters, until it has heard so many events, and returns them and the id to resume with.
-func hears(t *testing.T, url, lastID string, n int, query ...string) ([]told, string) {
+// hears reads a stream until it has heard so many events, and returns them and the id to resume with.
+func hears(t *testing.T, c *client, lastID string, n int) ([]told, string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/v1/events?type=lease&event=queued,activated,released,destroyed"+strings.Join(query, ""), nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.at("/v1/events?type=lease&event=queued,activated,released,destroyed"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +96,7 @@ func (s *subscriber) heard() []told {
 // order, the service one event twice.
 func TestEventsSurviveKilledProcesses(t *testing.T) {
 	t.Parallel()
-	redis := redistest.Start(t).URL()
+	redis := startRedis(t).URL()
 	api := startAPI(t, redis, "--webhook-private")
 	worker := startWorker(t, redis, "--webhook-private")
 	c := newClient(t, api.url)
@@ -111,10 +109,10 @@ func TestEventsSurviveKilledProcesses(t *testing.T) {
 		`{"url": %q, "secret": "sixteen bytes or more", "filter": {"types": ["lease"], "events": ["queued", "activated", "released", "destroyed"]}}`,
 		srv.URL), http.StatusCreated)
 
-	_, position := hears(t, api.url, "", 0)
+	_, position := hears(t, c, "", 0)
 	first := c.ask("")
 	c.await(first.ID, "active")
-	heard, position := hears(t, api.url, position, 2)
+	heard, position := hears(t, c, position, 2)
 	select {
 	case <-service.reached:
 	case <-time.After(patience):
@@ -131,7 +129,7 @@ func TestEventsSurviveKilledProcesses(t *testing.T) {
 	c.await(first.ID, "destroyed")
 	second := c.ask("")
 	c.await(second.ID, "active")
-	more, _ := hears(t, api.url, position, 4)
+	more, _ := hears(t, c, position, 4)
 	heard = append(heard, more...)
 
 	want := []told{

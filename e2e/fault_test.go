@@ -17,8 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"drydock/embedded"
 	"drydock/embedded/redistest"
 )
@@ -26,7 +24,7 @@ import (
 // TestWorkersKilledAndStopped: workers are killed, and stopped for longer than their locks last, while others go on. Scenarios 22, 23.
 func TestWorkersKilledAndStopped(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t)
+	server := startRedis(t)
 	api := startAPI(t, server.URL())
 	c := newClient(t, api.url)
 	c.pool(10, 0)
@@ -48,7 +46,7 @@ func TestWorkersKilledAndStopped(t *testing.T) {
 		workers[0], workers[1] = workers[1], workers[0]
 	}
 	l.stop()
-	l.check(c, redistest.Client(t, server))
+	l.check(c, server)
 	if n := l.retried.Load(); n > 0 {
 		t.Errorf("%d requests had to be sent again, although API and Redis were well", n)
 	}
@@ -57,8 +55,7 @@ func TestWorkersKilledAndStopped(t *testing.T) {
 // TestAsynqKeysVanish: all that asynq knows is deleted again and again. Scenario 25.
 func TestAsynqKeysVanish(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t)
-	rdb := redistest.Client(t, server)
+	server := startRedis(t)
 	api := startAPI(t, server.URL())
 	c := newClient(t, api.url)
 	c.pool(10, 0)
@@ -69,7 +66,7 @@ func TestAsynqKeysVanish(t *testing.T) {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for l.taken.Load() < 120 {
-		deleted += deleteAsynqKeys(t, rdb)
+		deleted += server.deleteAll("asynq:*")
 		<-tick.C
 	}
 	l.stop()
@@ -77,31 +74,13 @@ func TestAsynqKeysVanish(t *testing.T) {
 		t.Error("there was no asynq key to delete")
 	}
 	t.Logf("%d keys were deleted", deleted)
-	l.check(c, rdb)
-}
-
-// deleteAsynqKeys deletes all of asynq's keys and returns how many.
-func deleteAsynqKeys(t *testing.T, rdb *redis.Client) int {
-	t.Helper()
-	deleted := 0
-	scan := rdb.Scan(t.Context(), 0, "asynq:*", 1000).Iterator()
-	for scan.Next(t.Context()) {
-		n, err := rdb.Del(t.Context(), scan.Val()).Result()
-		if err != nil {
-			t.Fatal(err)
-		}
-		deleted += int(n)
-	}
-	if err := scan.Err(); err != nil {
-		t.Fatal(err)
-	}
-	return deleted
+	l.check(c, server)
 }
 
 // TestRedisKilledAndRestarted: Redis dies under load and comes back with its append-only file. Scenarios 26, 34.
 func TestRedisKilledAndRestarted(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t, redistest.AppendOnly("always"))
+	server := startRedis(t, redistest.AppendOnly("always"))
 	api := startAPI(t, server.URL())
 	c := newClient(t, api.url)
 	c.pool(10, 0)
@@ -112,7 +91,7 @@ func TestRedisKilledAndRestarted(t *testing.T) {
 	l := startLoad(c, 8)
 	for outage := range 2 {
 		l.more(30)
-		server.Kill()
+		server.kill()
 		checkOutage(t, c, l)
 		quietWorker(t, probe)
 		if outage == 1 {
@@ -127,9 +106,7 @@ func TestRedisKilledAndRestarted(t *testing.T) {
 		if text := staying.out.String(); strings.Count(text, hasIt) >= strings.Count(text, lostIt) {
 			t.Errorf("a worker says %q, and Redis is away", hasIt)
 		}
-		if err := server.Restart(t.Context()); err != nil {
-			t.Fatal(err)
-		}
+		server.restart()
 		for _, s := range []*client{c, probe} {
 			eventually(t, func() error { return s.status(t.Context(), "/readyz", http.StatusOK) })
 		}
@@ -137,7 +114,7 @@ func TestRedisKilledAndRestarted(t *testing.T) {
 	}
 	l.more(30)
 	l.stop()
-	l.check(c, redistest.Client(t, server))
+	l.check(c, server)
 	if l.retried.Load() == 0 {
 		t.Error("no client met the outage")
 	}
@@ -146,22 +123,22 @@ func TestRedisKilledAndRestarted(t *testing.T) {
 // TestEverythingStartsBeforeRedis: the order in which things are started does not matter.
 func TestEverythingStartsBeforeRedis(t *testing.T) {
 	t.Parallel()
-	port := redistest.FreePort(t)
-	url := fmt.Sprintf("redis://127.0.0.1:%d/0", port)
+	server := startRedis(t)
+	server.stop()
 	file := filepath.Join(t.TempDir(), "blueprints.yaml")
-	const declaration = "blueprints: [{name: lab, kind: pool, type: host, config: {hosts: [{name: h1}]}}]"
+	declaration := "blueprints: [{name: lab, namespace: " + namespaceOf(t) + ", kind: pool, type: host, config: {hosts: [{name: h1}]}}]"
 	if err := os.WriteFile(file, []byte(declaration), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	worker := launchWorker(t, url)
-	c := newClient(t, startAPI(t, url, "--blueprints", file).url)
+	worker := launchWorker(t, server.URL())
+	c := newClient(t, startAPI(t, server.URL(), "--blueprints", file).url)
 	worker.says("waiting for Redis")
 	for path, want := range map[string]int{"/healthz": 200, "/readyz": 503, "/v1/leases": 503} {
 		if err := c.status(t.Context(), path, want); err != nil {
 			t.Error(err)
 		}
 	}
-	redistest.Start(t, redistest.Port(port))
+	server.restart()
 	eventually(t, func() error { return c.status(t.Context(), "/v1/blueprints/lab", http.StatusOK) })
 	c.await(c.ask("").ID, "active")
 }
@@ -251,7 +228,7 @@ func cpuSeconds(t *testing.T, probe *client) float64 {
 // TestAPIKilledBetweenStoreAndEnqueue: the API has stored a command and is about to enqueue the task for it. Scenario 24.
 func TestAPIKilledBetweenStoreAndEnqueue(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t)
+	server := startRedis(t)
 	startWorker(t, server.URL())
 	safe := newClient(t, startAPI(t, server.URL()).url)
 	safe.pool(1, 0)
@@ -261,7 +238,7 @@ func TestAPIKilledBetweenStoreAndEnqueue(t *testing.T) {
 	// The doomed API's enqueueing gets no further than the proxy.
 	seen, killed := make(chan struct{}), make(chan struct{})
 	sawOnce := sync.OnceFunc(func() { close(seen) })
-	proxy := startProxy(t, server.Addr(), func(piece []byte) bool {
+	url := server.behindProxies(func(piece []byte) bool {
 		if !bytes.Contains(piece, []byte("asynq:")) {
 			return true
 		}
@@ -271,7 +248,7 @@ func TestAPIKilledBetweenStoreAndEnqueue(t *testing.T) {
 	}, nil)
 	letGo := sync.OnceFunc(func() { close(killed) })
 	t.Cleanup(letGo)
-	doomed := startAPI(t, "redis://"+proxy.addr()+"/0")
+	doomed := startAPI(t, url)
 	user := newClient(t, doomed.url)
 	eventually(t, func() error { return user.status(t.Context(), "/readyz", http.StatusOK) })
 
@@ -298,14 +275,13 @@ func TestAPIKilledBetweenStoreAndEnqueue(t *testing.T) {
 		deref(history[0].Outcome) != "applied" {
 		t.Errorf("the history is %+v, want the one release %+v, applied", history, again.Command)
 	}
-	verify(t, redistest.Client(t, server))
+	verify(t, server)
 }
 
 // TestTasksLostBeforeWorkersStart: ten releases wait, their tasks are gone, and so is the API. Scenarios 1, 24.
 func TestTasksLostBeforeWorkersStart(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t, redistest.AppendOnly("always"))
-	rdb := redistest.Client(t, server)
+	server := startRedis(t, redistest.AppendOnly("always"))
 	api := startAPI(t, server.URL())
 	c := newClient(t, api.url)
 	c.pool(1, 0)
@@ -317,7 +293,7 @@ func TestTasksLostBeforeWorkersStart(t *testing.T) {
 		}
 		unwanted.commands = append(unwanted.commands, s.Command.ID)
 	}
-	if deleteAsynqKeys(t, rdb) == 0 {
+	if server.deleteAll("asynq:*") == 0 {
 		t.Error("there was no asynq key to delete")
 	}
 	api.kill()
@@ -331,19 +307,19 @@ func TestTasksLostBeforeWorkersStart(t *testing.T) {
 	for _, p := range unwanted.check(c.history(unwanted.id)) {
 		t.Error(p)
 	}
-	verify(t, rdb)
+	verify(t, server)
 }
 
 // TestRepliesOfRedisLost: Redis has done what it was asked, and its reply is lost. Clients of it send again.
 func TestRepliesOfRedisLost(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t)
+	server := startRedis(t)
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	var mu sync.Mutex
 	rng := rand.New(rand.NewPCG(seed, 0))
 	lost, calm := 0, false
-	proxy := startProxy(t, server.Addr(), nil, func([]byte) bool {
+	url := server.behindProxies(nil, func([]byte) bool {
 		mu.Lock()
 		defer mu.Unlock()
 		if calm || rng.Float64() >= 0.02 {
@@ -352,7 +328,6 @@ func TestRepliesOfRedisLost(t *testing.T) {
 		lost++
 		return false
 	})
-	url := "redis://" + proxy.addr() + "/0"
 	c := newClient(t, startAPI(t, url).url)
 	eventually(t, func() error {
 		_, err := try[any](t.Context(), c, http.MethodPut, "/v1/blueprints/lab",
@@ -371,7 +346,7 @@ func TestRepliesOfRedisLost(t *testing.T) {
 		t.Error("no reply was lost")
 	}
 	mu.Unlock()
-	l.check(c, redistest.Client(t, server))
+	l.check(c, server)
 }
 
 // TestRepliesOfAPILost: the API has done what it was asked, and its reply is lost. The client sends again. Scenarios 32, 33.
@@ -431,7 +406,7 @@ func TestLockNodes(t *testing.T) {
 }
 
 func testLockNodes(t *testing.T, n int) {
-	server := redistest.Start(t)
+	server := startRedis(t)
 	var args []string
 	nodes := make([]*embedded.Server, n)
 	for i := range nodes {
@@ -502,5 +477,5 @@ func testLockNodes(t *testing.T, n int) {
 		t.Errorf("the history is %+v, want the one release, applied", history)
 	}
 	pace("with a majority again")
-	verify(t, redistest.Client(t, server))
+	verify(t, server)
 }

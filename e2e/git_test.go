@@ -13,7 +13,6 @@ import (
 	"strings"
 	"testing"
 
-	"drydock/embedded/redistest"
 	"drydock/internal/sshtest"
 )
 
@@ -126,7 +125,7 @@ func (c *client) takeAway(id string) {
 func TestGitAndExecBlueprints(t *testing.T) {
 	t.Parallel()
 	url, first, second := repository(t)
-	server := redistest.Start(t)
+	server := startRedis(t)
 	hooks, err := filepath.Abs("../examples/exec")
 	if err != nil {
 		t.Fatal(err)
@@ -144,7 +143,7 @@ func TestGitAndExecBlueprints(t *testing.T) {
 
 	l, folder := c.get("folder", "", "")
 	path := folder.Attributes["path"]
-	if want := filepath.Join(scratch, "default", "scratch-1"); path != want {
+	if want := filepath.Join(scratch, namespaceOf(t), "scratch-1"); path != want {
 		t.Fatalf("the folder is at %q, want %q", path, want)
 	}
 	if got := readFile(t, filepath.Join(path, "owner")); got != "somebody\n" {
@@ -157,7 +156,7 @@ func TestGitAndExecBlueprints(t *testing.T) {
 
 	l, copied := c.get("copy", "commit", first)
 	path = copied.Attributes["path"]
-	if want := filepath.Join(copies, "default", "site", "site-1"); path != want {
+	if want := filepath.Join(copies, namespaceOf(t), "site", "site-1"); path != want {
 		t.Fatalf("the copy is at %q, want %q", path, want)
 	}
 	if got := runGit(t, path, "rev-parse", "HEAD"); got != first || readFile(t, filepath.Join(path, "file")) != "first" {
@@ -176,7 +175,7 @@ func TestGitAndExecBlueprints(t *testing.T) {
 	c.takeAway(copied.ID)
 	c.await(l.ID, "destroyed")
 	wantGone(t, path)
-	verify(t, redistest.Client(t, server))
+	verify(t, server)
 }
 
 // onHost is a system with one host, which is this machine by way of an sshd, and working copies on it.
@@ -191,7 +190,7 @@ type onHost struct {
 func startOnHost(t *testing.T) *onHost {
 	t.Helper()
 	url, first, second := repository(t)
-	server, ssh := redistest.Start(t), sshtest.Start(t)
+	server, ssh := startRedis(t), sshtest.Start(t)
 	flags := []string{"--git-ssh-config", ssh.Config}
 	h := &onHost{client: newClient(t, startAPI(t, server.URL(), flags...).url), ssh: ssh, root: t.TempDir(), first: first, second: second}
 	startWorker(t, server.URL(), flags...)
@@ -202,7 +201,7 @@ func startOnHost(t *testing.T) *onHost {
 		"kind": "git", "type": "copy", "on": map[string]any{"type": "host"},
 		"config": map[string]any{"url": url, "root": h.root, "ssh": map[string]any{"port": ssh.Port}},
 	})
-	h.verify = func() { verify(t, redistest.Client(t, server)) }
+	h.verify = func() { verify(t, server) }
 	return h
 }
 
@@ -217,7 +216,7 @@ func TestWorkingCopyOnALeasedHost(t *testing.T) {
 	h := startOnHost(t)
 	l, copied := h.get("copy", "commit", h.first)
 	path := copied.Attributes["path"]
-	if want := filepath.Join(h.root, "default", "site", "site-1"); path != want || copied.Attributes["host"] != "h1" || copied.Attributes["address"] != "127.0.0.1" {
+	if want := filepath.Join(h.root, namespaceOf(t), "site", "site-1"); path != want || copied.Attributes["host"] != "h1" || copied.Attributes["address"] != "127.0.0.1" {
 		t.Fatalf("the copy is at %v, want %s on h1", copied.Attributes, want)
 	}
 	if got := runGit(t, path, "rev-parse", "HEAD"); got != h.first || readFile(t, filepath.Join(path, "file")) != "first" {

@@ -12,7 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"drydock/embedded/redistest"
 	"drydock/model"
 	"drydock/store"
 )
@@ -30,7 +29,7 @@ echo "end $DRYDOCK_FENCE $DRYDOCK_IDEMPOTENCY_KEY" >>"$RECORD/runs"
 type hooked struct {
 	*client
 	t       *testing.T
-	redis   interface{ Addr() string }
+	redis   *testRedis
 	url     string
 	folder  string // of the script
 	records string // where it writes
@@ -39,7 +38,7 @@ type hooked struct {
 
 func startHooked(t *testing.T) *hooked {
 	t.Helper()
-	server := redistest.Start(t)
+	server := startRedis(t)
 	records, err := os.MkdirTemp(buildDir, "records") //nolint:usetesting // a script whose worker was killed may write when the test is over
 	if err != nil {
 		t.Fatal(err)
@@ -155,7 +154,7 @@ func TestWorkerStoppedInAHook(t *testing.T) {
 	}
 	h.release(next.ID)
 	h.await(next.ID, "destroyed")
-	verify(t, redistest.Client(t, h.redis))
+	verify(t, h.redis)
 }
 
 // log returns what happened to a lease, a line each.
@@ -178,13 +177,12 @@ func (h *hooked) log(id string) string {
 func TestTwoHoldersOfOneLock(t *testing.T) {
 	t.Parallel()
 	h := startHooked(t)
-	rdb := redistest.Client(t, h.redis)
 	// The first run asks after its lock in a third of this, when the test is over.
 	const long = "30m"
 	workers := []*process{h.worker("--lock-ttl", long), h.worker("--lock-ttl", long)}
 	l := h.ask(`, "ttl": "1h"`)
 	h.awaitRuns("begin", 1)
-	if n, err := rdb.Del(t.Context(), store.LockKey(model.LeaseRef("default", l.ID))).Result(); err != nil || n != 1 {
+	if n, err := h.redis.Del(t.Context(), store.LockKey(model.LeaseRef(namespaceOf(t), l.ID))).Result(); err != nil || n != 1 {
 		t.Fatalf("deleted %d locks (%v), want 1", n, err)
 	}
 	must[sent](h.client, http.MethodPost, "/v1/leases/"+l.ID+"/commands", `{"command": "extend", "args": {"ttl": "2h"}}`, http.StatusAccepted)
@@ -210,7 +208,7 @@ func TestTwoHoldersOfOneLock(t *testing.T) {
 	}
 	h.release(l.ID)
 	h.await(l.ID, "destroyed")
-	verify(t, rdb)
+	verify(t, h.redis)
 }
 
 // TestShutdownDoesNotWaitForAHook: SIGTERM comes while a hook runs that takes longer than the shutdown may. Another worker runs it anew.
@@ -230,7 +228,7 @@ func TestShutdownDoesNotWaitForAHook(t *testing.T) {
 	h.checkAttempts()
 	h.release(l.ID)
 	h.await(l.ID, "destroyed")
-	verify(t, redistest.Client(t, h.redis))
+	verify(t, h.redis)
 }
 
 // TestWorkerKilledInAHook: the worker is gone with SIGKILL while its hook runs. Scenario 22.
@@ -249,5 +247,5 @@ func TestWorkerKilledInAHook(t *testing.T) {
 	if len(history) != 1 || history[0].ID != s.Command.ID || deref(history[0].Outcome) != "applied" {
 		t.Errorf("the history is %+v, want the one release, applied", history)
 	}
-	verify(t, redistest.Client(t, h.redis))
+	verify(t, h.redis)
 }

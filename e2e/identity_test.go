@@ -17,19 +17,21 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
-
-	"drydock/embedded/redistest"
 )
 
 var tokenPattern = regexp.MustCompile(`ddk_[0-9a-f]{64}`)
 
-// newToken makes a token with the command that people use.
+// newToken makes a token with the command that people use, for the test's namespace unless another is given.
 func newToken(t *testing.T, file, name, role string, more ...string) string {
 	t.Helper()
+	if !slices.Contains(more, "--namespace") {
+		more = append(more, "--namespace", namespaceOf(t))
+	}
 	p := start(t, nil, append([]string{"token", "create", "--file", file, "--name", name, "--role", role}, more...)...)
 	if code := p.code(); code != 0 {
 		t.Fatalf("token create ended with %d:\n%s", code, p.out)
@@ -62,7 +64,7 @@ func TestTokensFromCreationToRevocation(t *testing.T) {
 	eve := newToken(t, file, "eve", "holder", "--expires", "1h")
 	stranger := newToken(t, file, "stranger", "admin", "--namespace", "elsewhere")
 
-	server := redistest.Start(t)
+	server := startRedis(t)
 	api := startAPI(t, server.URL(), "--token-file", file, "--log-level", "debug")
 	startWorker(t, server.URL())
 	c := newClient(t, api.url)

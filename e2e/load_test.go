@@ -299,11 +299,14 @@ func overlaps(leases []lease) (problems []string) {
 // verify checks the invariants that can be seen in Redis, once nothing moves any more.
 func verify(t testing.TB, rdb redis.UniversalClient) {
 	t.Helper()
-	verifyIn(t, rdb, "default")
+	verifyIn(t, rdb, namespaceOf(t))
 }
 
 func verifyIn(t testing.TB, rdb redis.UniversalClient, namespace string) {
 	t.Helper()
+	if r, ok := rdb.(*testRedis); ok {
+		rdb = r.UniversalClient // a store asks what kind of client it has
+	}
 	s := store.New(rdb, store.Config{})
 	defer s.Close()
 	eventually(t, func() error {

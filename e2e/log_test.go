@@ -8,7 +8,6 @@ import (
 	"syscall"
 	"testing"
 
-	"drydock/embedded/redistest"
 	"drydock/model"
 	"drydock/store"
 )
@@ -51,7 +50,7 @@ next:
 // found by the request's id, and all lines about an object by the object.
 func TestLogLinesNameTheObjectAndTheRequest(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t)
+	server := startRedis(t)
 	args := []string{"--log-format", "json", "--log-level", "debug", "--redis", server.URL()}
 	api := start(t, nil, append([]string{"api", "--listen", "127.0.0.1:0"}, args...)...)
 	worker := start(t, nil, append([]string{"worker", "--lock-ttl", "1s"}, args...)...)
@@ -67,15 +66,14 @@ func TestLogLinesNameTheObjectAndTheRequest(t *testing.T) {
 		t.Fatalf("pause: %d, %v", a.status, err)
 	}
 	// Somebody else has the lock of the resource.
-	rdb := redistest.Client(t, server)
-	key := store.LockKey(model.ResourceRef("default", resource))
+	key := store.LockKey(model.ResourceRef(namespaceOf(t), resource))
 	eventually(t, func() error {
 		if lines := find(logLines(t, worker), map[string]any{"request_id": "pause-1"}); len(lines) != 1 {
 			return fmt.Errorf("the worker logs %v of the pause", lines)
 		}
 		return nil
 	})
-	if err := rdb.Set(t.Context(), key, "somebody", 0).Err(); err != nil {
+	if err := server.Set(t.Context(), key, "somebody", 0).Err(); err != nil {
 		t.Fatal(err)
 	}
 	must[any](c, http.MethodPost, "/v1/resources/"+resource+"/commands", `{"command": "unpause"}`, http.StatusAccepted)
@@ -83,7 +81,7 @@ func TestLogLinesNameTheObjectAndTheRequest(t *testing.T) {
 	api.end(syscall.SIGTERM)
 	worker.end(syscall.SIGTERM)
 
-	ofLease, ofResource := "default/lease/"+l.ID, "default/resource/"+resource
+	ofLease, ofResource := namespaceOf(t)+"/lease/"+l.ID, namespaceOf(t)+"/resource/"+resource
 	apiLines, workerLines := logLines(t, api), logLines(t, worker)
 	for _, want := range []map[string]any{
 		{"msg": "request", "request_id": "ask-1", "object": ofLease, "method": "POST"},

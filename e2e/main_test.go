@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -27,6 +28,13 @@ func run(m *testing.M) int {
 	if signal.Ignored(syscall.SIGHUP) {
 		// Under nohup, what the tests start would not mind a hang-up either. A signal that is caught is not handed down.
 		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+	}
+	flag.Parse()
+	if *onCluster {
+		if err := skipExceptions(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
 	}
 	var err error
 	if buildDir, err = os.MkdirTemp("", "drydock-e2e"); err != nil {

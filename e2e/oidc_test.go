@@ -98,9 +98,9 @@ func (i *issuer) jwt(email, audience string, groups ...string) string {
 func TestJWTsOfAnIssuer(t *testing.T) {
 	t.Parallel()
 	i := startIssuer(t)
-	server := redistest.Start(t)
+	server := startRedis(t)
 	api := startAPI(t, server.URL(), "--oidc-issuer", i.URL, "--oidc-audience", "drydock", "--oidc-name-claim", "email", "--oidc-roles-claim", "realm_access.roles",
-		"--oidc-roles", "rigs=admin@default", "--oidc-roles", "devs=holder@default+lab")
+		"--oidc-roles", "rigs=admin@"+namespaceOf(t), "--oidc-roles", "devs=holder@"+namespaceOf(t)+"+lab")
 	c := newClient(t, api.url)
 	boss, dev := i.jwt("boss@example.com", "drydock", "choir", "rigs"), i.jwt("dev@example.com", "drydock", "devs")
 	const pool = `{"kind": "pool", "type": "host", "config": {"hosts": [{"name": "h1"}]}}`
@@ -142,9 +142,9 @@ func TestConsoleSignsInAtTheIssuer(t *testing.T) {
 		t.Fatal(err)
 	}
 	address := net.JoinHostPort("127.0.0.1", fmt.Sprint(redistest.FreePort(t)))
-	server := redistest.Start(t)
+	server := startRedis(t)
 	api := start(t, nil, "api", "--redis", server.URL(), "--listen", address, "--oidc-issuer", i.URL, "--oidc-audience", "drydock", "--oidc-name-claim", "email",
-		"--oidc-roles-claim", "realm_access.roles", "--oidc-roles", "rigs=admin@default", "--oidc-redirect-url", "http://"+address+"/console/login/callback",
+		"--oidc-roles-claim", "realm_access.roles", "--oidc-roles", "rigs=admin@"+namespaceOf(t), "--oidc-redirect-url", "http://"+address+"/console/login/callback",
 		"--oidc-client-secret-file", secret)
 	api.says("found the issuer of tokens")
 	api.says("serving the API")

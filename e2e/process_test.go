@@ -41,6 +41,9 @@ func start(t testing.TB, env []string, args ...string) *process {
 // startWith is start for a process that prepare has changed before it begins.
 func startWith(t testing.TB, prepare func(*exec.Cmd), env []string, args ...string) *process {
 	t.Helper()
+	if *onCluster {
+		checkOnCluster(t, env, args)
+	}
 	p := &process{
 		t: t, name: strings.Join(args[:min(1, len(args))], ""), cmd: exec.Command(binary(t), args...), out: newOutput(), done: make(chan struct{}),
 	}

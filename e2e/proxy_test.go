@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"net"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -11,6 +12,8 @@ import (
 // from several goroutines, and set before the first connection.
 type proxy struct {
 	request, reply func(piece []byte) bool
+	// told changes what the server tells; nil = nothing.
+	told *strings.Replacer
 
 	ln     net.Listener
 	target string
@@ -24,15 +27,24 @@ type proxy struct {
 // startProxy starts a proxy in front of a server.
 func startProxy(t testing.TB, target string, request, reply func([]byte) bool) *proxy {
 	t.Helper()
+	p := newProxy(t, target, request, reply)
+	p.start()
+	return p
+}
+
+// newProxy returns a proxy that has an address and is to be started.
+func newProxy(t testing.TB, target string, request, reply func([]byte) bool) *proxy {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := &proxy{request: request, reply: reply, ln: ln, target: target, conns: map[net.Conn]bool{}}
-	p.wg.Go(p.accept)
 	t.Cleanup(p.stop)
 	return p
 }
+
+func (p *proxy) start() { p.wg.Go(p.accept) }
 
 func (p *proxy) addr() string { return p.ln.Addr().String() }
 
@@ -73,12 +85,12 @@ func (p *proxy) accept() {
 			delete(p.conns, client)
 			delete(p.conns, server)
 		})
-		p.wg.Go(func() { pass(server, client, p.request, cut) })
-		p.wg.Go(func() { pass(client, server, p.reply, cut) })
+		p.wg.Go(func() { pass(server, client, p.request, nil, cut) })
+		p.wg.Go(func() { pass(client, server, p.reply, p.told, cut) })
 	}
 }
 
-func pass(to, from net.Conn, goesOn func([]byte) bool, cut func()) {
+func pass(to, from net.Conn, goesOn func([]byte) bool, told *strings.Replacer, cut func()) {
 	defer cut()
 	buf := make([]byte, 64<<10)
 	for {
@@ -87,7 +99,11 @@ func pass(to, from net.Conn, goesOn func([]byte) bool, cut func()) {
 			if goesOn != nil && !goesOn(buf[:n]) {
 				return
 			}
-			if _, err := to.Write(buf[:n]); err != nil {
+			piece := buf[:n]
+			if told != nil {
+				piece = []byte(told.Replace(string(piece)))
+			}
+			if _, err := to.Write(piece); err != nil {
 				return
 			}
 		}

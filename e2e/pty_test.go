@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -25,7 +26,7 @@ type terminal struct {
 func startTerminal(t *testing.T, c *client, env []string, args ...string) *terminal {
 	t.Helper()
 	x := &terminal{t: t, out: newOutput(), cmd: exec.Command(binary(t), args...), done: make(chan struct{})}
-	x.cmd.Env = append(append(environ(), "GORACE=atexit_sleep_ms=0", "DRYDOCK_SERVER="+c.base, "TERM=xterm"), env...)
+	x.cmd.Env = slices.Concat(environ(), []string{"GORACE=atexit_sleep_ms=0", "TERM=xterm"}, c.settings(), env)
 	var err error
 	if x.tty, err = pty.StartWithSize(x.cmd, &pty.Winsize{Rows: 25, Cols: 80}); err != nil {
 		t.Fatal(err)

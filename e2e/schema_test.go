@@ -5,8 +5,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // TestNewerSchema: an object is stored in a form that only a newer Drydock knows. Nobody touches it, the API says so, all others go on, and once it
@@ -14,7 +12,7 @@ import (
 func TestNewerSchema(t *testing.T) {
 	t.Parallel()
 	c, rdb, worker := system(t, 3)
-	key := func(kind, id string) string { return fmt.Sprintf("drydock:{default}:%s:%s", kind, id) }
+	key := func(kind, id string) string { return fmt.Sprintf("drydock:{%s}:%s:%s", namespaceOf(t), kind, id) }
 	life := func() {
 		t.Helper()
 		l := c.ask("")
@@ -28,7 +26,7 @@ func TestNewerSchema(t *testing.T) {
 
 	setSchema(t, rdb, key("lease", newer.ID), 2)
 	must[any](c, http.MethodPost, "/v1/leases/"+newer.ID+"/release", "", http.StatusInternalServerError)
-	worker.says(`update failed.*object=default/lease/` + newer.ID + `.*schema version`)
+	worker.says(`update failed.*object=` + namespaceOf(t) + `/lease/` + newer.ID + `.*schema version`)
 	for _, path := range []string{"/v1/leases/" + newer.ID, "/v1/leases"} {
 		p := must[problem](c, http.MethodGet, path, "", http.StatusInternalServerError)
 		if p.Code != "internal" || !strings.Contains(p.Detail, "A newer Drydock has written") {
@@ -57,7 +55,7 @@ func TestNewerSchema(t *testing.T) {
 	verify(t, rdb)
 }
 
-func setSchema(t *testing.T, rdb *redis.Client, key string, version int) {
+func setSchema(t *testing.T, rdb *testRedis, key string, version int) {
 	t.Helper()
 	if n, err := rdb.HSet(t.Context(), key, "schema", version).Result(); err != nil || n != 0 {
 		t.Fatalf("HSET %s schema = %d, %v, want a field that was there", key, n, err)

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"context"
 	"encoding/base64"
 	"fmt"
 	"net/http"
@@ -11,7 +12,7 @@ import (
 	"testing"
 	"unicode"
 
-	"drydock/embedded/redistest"
+	"github.com/redis/go-redis/v9"
 )
 
 // secrets are what must be shown nowhere, and what was shown.
@@ -57,12 +58,9 @@ func (s *secrets) check() {
 func TestSecretsAreNeverShown(t *testing.T) {
 	t.Parallel()
 	s := &secrets{t: t, words: map[string]string{}}
-	server := redistest.Start(t)
-	rdb := redistest.Client(t, server)
+	server := startRedis(t)
 	password := s.add("password of Redis", "redis-password-4711")
-	if err := rdb.ConfigSet(t.Context(), "requirepass", password).Err(); err != nil {
-		t.Fatal(err)
-	}
+	server.configure("requirepass", password)
 	withPassword := func(p string) string { return strings.Replace(server.URL(), "redis://", "redis://:"+p+"@", 1) }
 	file := filepath.Join(t.TempDir(), "tokens.yaml")
 	admin := s.add("admin's token", newToken(t, file, "root", "admin", "--namespace", "*"))
@@ -164,12 +162,10 @@ func TestSecretsAreNeverShown(t *testing.T) {
 	api.says("what was read before still counts")
 
 	// The password does not count any more, and everybody has to show it again.
-	if err := rdb.ConfigSet(t.Context(), "requirepass", s.add("new password of Redis", "another-password-4711")).Err(); err != nil {
-		t.Fatal(err)
-	}
-	if err := rdb.Do(t.Context(), "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes").Err(); err != nil {
-		t.Fatal(err)
-	}
+	server.configure("requirepass", s.add("new password of Redis", "another-password-4711"))
+	server.each(func(ctx context.Context, server *redis.Client) error {
+		return server.Do(ctx, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes").Err()
+	})
 	eventually(t, func() error {
 		if a := s.do(c, http.MethodGet, "/v1/leases", "", as...); a.status != http.StatusServiceUnavailable {
 			return fmt.Errorf("with a wrong password of Redis = %d", a.status)
@@ -194,7 +190,7 @@ func TestSecretsAreNeverShown(t *testing.T) {
 		}
 		s.saw("drydock "+args[0], p.out.String())
 	}
-	server.Stop()
+	server.stop()
 	s.do(c, http.MethodGet, "/readyz", "")
 	for _, p := range []*process{api, worker} {
 		p.end(syscall.SIGTERM)
@@ -210,8 +206,7 @@ func TestLogLinesCannotBeForged(t *testing.T) {
 	for _, format := range []string{"json", "text"} {
 		t.Run(format, func(t *testing.T) {
 			t.Parallel()
-			redis := redistest.Start(t).URL()
-			args := []string{"--redis", redis, "--log-format", format, "--log-level", "debug"}
+			args := []string{"--redis", startRedis(t).URL(), "--log-format", format, "--log-level", "debug"}
 			api := start(t, nil, append([]string{"api", "--listen", "127.0.0.1:0"}, args...)...)
 			worker := start(t, nil, append([]string{"worker", "--lock-ttl", lockTTL.String()}, args...)...)
 			worker.says("worker is running")

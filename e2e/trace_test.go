@@ -16,8 +16,6 @@ import (
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	spans "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
-
-	"drydock/embedded/redistest"
 )
 
 // traceCollector takes spans over OTLP, as a real collector does.
@@ -83,7 +81,7 @@ echo "$DRYDOCK_STEP $TRACEPARENT" >>"$RECORD"
 func startTraced(t *testing.T) (c *traceCollector, cl *client, script, record string) {
 	t.Helper()
 	c = newTraceCollector(t)
-	server := redistest.Start(t)
+	server := startRedis(t)
 	folder := t.TempDir()
 	script, record = filepath.Join(folder, "hook.sh"), filepath.Join(folder, "record")
 	if err := os.WriteFile(script, []byte(tracedHook), 0o700); err != nil {

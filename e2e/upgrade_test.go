@@ -28,8 +28,8 @@ func startOld(t *testing.T, args ...string) *process {
 // TestUpgrade: API and workers of the old version are replaced by those of this one, one by one, under load. In between, all four of them serve.
 func TestUpgrade(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t, redistest.AppendOnly("everysec"))
-	rdb, url := redistest.Client(t, server), server.URL()
+	rdb := startRedis(t, redistest.AppendOnly("everysec"))
+	url := rdb.URL()
 	oldAPI := startOld(t, "api", "--redis", url, "--listen", "127.0.0.1:0", "--lock-ttl", lockTTL.String())
 	before := newClient(t, oldAPI.says(`serving the API" url=(http://\S+)`)[1])
 	oldWorker := startOld(t, "worker", "--redis", url, "--lock-ttl", lockTTL.String())
@@ -87,5 +87,5 @@ func TestUpgrade(t *testing.T) {
 			}
 		}
 	}
-	doctor(t, url).ends(t, 0, `asynq: 2 workers`, `ok +namespace default`)
+	doctor(t, url).ends(t, 0, `asynq: 2 workers`, `ok +namespace `+namespaceOf(t))
 }

@@ -7,15 +7,13 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"drydock/embedded/redistest"
 )
 
 // TestMoreWorkersShareTheWork: starting a worker is all that it takes.
 func TestMoreWorkersShareTheWork(t *testing.T) {
 	t.Parallel()
 	c, rdb, first := system(t, 6)
-	url := "redis://" + rdb.Options().Addr + "/0"
+	url := rdb.URL()
 	workers := []*process{first, startWorker(t, url), startWorker(t, url)}
 	l := startLoad(c, 6)
 	l.reach(60)
@@ -37,8 +35,7 @@ func TestMoreWorkersShareTheWork(t *testing.T) {
 // TestCleanShutdown: SIGTERM lets a worker finish what it does, and the API what it was asked.
 func TestCleanShutdown(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t)
-	rdb := redistest.Client(t, server)
+	server := startRedis(t)
 	api := startAPI(t, server.URL())
 	c := newClient(t, api.url)
 	c.pool(10, 0)
@@ -55,7 +52,7 @@ func TestCleanShutdown(t *testing.T) {
 	t.Logf("the worker stopped in %v", took)
 	l.more(30)
 	l.stop()
-	l.check(c, rdb)
+	l.check(c, server)
 
 	held := c.ask("")
 	c.await(held.ID, "active")
@@ -92,7 +89,7 @@ func TestCleanShutdown(t *testing.T) {
 // TestWaitersServedInOrder: five leases, a limit of two. Scenarios 12, 20, 21.
 func TestWaitersServedInOrder(t *testing.T) {
 	t.Parallel()
-	server := redistest.Start(t)
+	server := startRedis(t)
 	// With the default lock TTL the net under a lost wake-up takes 11 s; who is served sooner was woken.
 	const soon = 5 * time.Second
 	api := start(t, nil, "api", "--redis", server.URL(), "--listen", "127.0.0.1:0")
@@ -140,5 +137,5 @@ func TestWaitersServedInOrder(t *testing.T) {
 		}
 		c.await(ids[i], "destroyed")
 	}
-	verify(t, redistest.Client(t, server))
+	verify(t, server)
 }

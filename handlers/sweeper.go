@@ -32,8 +32,6 @@ const (
 	// restShare is how many times as long as it looks a sweeper rests, up to mostRest.
 	restShare = 10
 	mostRest  = time.Second
-	// failedPause is how long a namespace is left alone that could not be swept.
-	failedPause = 500 * time.Millisecond
 )
 
 // Sweeper enqueues a task for each object whose time in the wake index has passed: for yields and ends that are due, and for
@@ -87,53 +85,35 @@ type sweep struct {
 	listErr error
 	// look is how long it took to see which of them have anything due.
 	look time.Duration
-	// failed are the namespaces that could not be swept, and when that was.
-	failed map[string]failure
+	// cluster is what a Cluster needs beside.
+	cluster clusterSweep
 }
 
-// failure is an error and its time.
-type failure struct {
-	at  time.Time
-	err error
-}
-
-// round sweeps each namespace once. It returns the first error that stands in the way of any. In a Cluster, one that failed is left alone
-// for a while, because the others wait as long as it takes to fail again.
+// round sweeps each namespace once, up to the first error: on one server, that stands in the way of all.
 func (s *Sweeper) round(ctx context.Context, r *sweep) error {
+	if s.store.Sharded() {
+		return s.roundOfCluster(ctx, r)
+	}
 	if time.Since(r.readAt) >= namespacesAge {
-		var all []string
-		if all, r.listErr = namespaces(ctx, s.store, s.cfg.Namespaces); r.listErr == nil {
-			r.known = all
-		}
+		r.known, r.listErr = namespaces(ctx, s.store, s.cfg.Namespaces)
 		r.readAt = time.Now()
 	}
-	first := r.listErr
-	failed := map[string]failure{}
-	todo := r.known
-	if first == nil && !s.store.Sharded() {
-		began := time.Now()
-		if todo, first = s.haveDue(ctx, r.known); first == nil {
-			r.look = time.Since(began)
-		}
+	if r.listErr != nil {
+		return r.listErr
 	}
+	began := time.Now()
+	todo, err := s.haveDue(ctx, r.known)
+	if err != nil {
+		return err
+	}
+	r.look = time.Since(began)
 	for _, ns := range todo {
-		if first != nil && !s.store.Sharded() {
-			break
-		}
-		f, bad := r.failed[ns]
-		if !bad || !s.store.Sharded() || time.Since(f.at) >= failedPause {
-			err := s.Sweep(ctx, ns)
-			f, bad = failure{time.Now(), err}, err != nil
-		}
-		if bad {
-			failed[ns] = f
-			if first == nil {
-				first = f.err
-			}
+		err := s.Sweep(ctx, ns)
+		if err != nil {
+			return err
 		}
 	}
-	r.failed = failed
-	return first
+	return nil
 }
 
 // haveDue lists those namespaces that have anything due. On one server they live and die together, so that one error is that of all.

@@ -20,6 +20,7 @@ type Store interface {
 	Namespaces(ctx context.Context) ([]string, error)
 	Sizes(ctx context.Context, ns string) (store.Sizes, error)
 	Deliveries(ctx context.Context, ns string) (store.Deliveries, error)
+	Sharded() bool
 }
 
 // Queue is what a [Collector] reads of the task queue.
@@ -51,12 +52,14 @@ type Collector struct {
 	mu   sync.Mutex
 	last reading
 	down bool
+	// known are all namespaces, as they were told last.
+	known []string
 }
 
 // reading is what was read at one time.
 type reading struct {
 	at         time.Time
-	err        error
+	err        error // something of this is missing
 	namespaces int
 	sizes      []store.Sizes
 	deliveries []store.Deliveries // of the same namespaces
@@ -86,7 +89,7 @@ func describe(name, help string, labels ...string) *prometheus.Desc {
 }
 
 var (
-	redisUp      = describe("drydock_redis_up", "1 when the data Redis could be read for the gauges below, which are missing otherwise.")
+	redisUp      = describe("drydock_redis_up", "1 when all of the data Redis could be read; the gauges below are missing of what could not.")
 	namespaces   = describe("drydock_namespaces", "Namespaces that anybody has ever written to; the gauges show no more than a bounded number.")
 	owed         = describe("drydock_wake_objects", "Objects in the wake index: owed an update, now or at a planned time.", "namespace")
 	overdue      = describe("drydock_wake_overdue_seconds", "How long the first object in the wake index has been due; sweepers keep it near 0.", "namespace")
@@ -115,9 +118,12 @@ func (c *Collector) Collect(to chan<- prometheus.Metric) {
 	}
 	if r.err != nil {
 		gauge(redisUp, 0)
+	} else {
+		gauge(redisUp, 1)
+	}
+	if r.err != nil && len(r.sizes) == 0 {
 		return
 	}
-	gauge(redisUp, 1)
 	gauge(namespaces, float64(r.namespaces))
 	if r.queueErr == nil {
 		for state, n := range r.queue.Tasks {
@@ -165,10 +171,13 @@ func (c *Collector) read() reading {
 }
 
 func (c *Collector) readNow(ctx context.Context) (r reading) {
-	var all []string
-	if all, r.err = c.cfg.Store.Namespaces(ctx); r.err != nil {
+	names, err := c.cfg.Store.Namespaces(ctx)
+	if err == nil {
+		c.known = names
+	} else if r.err = err; !c.cfg.Store.Sharded() {
 		return r
 	}
+	all := slices.Clone(c.known)
 	r.namespaces = len(all)
 	if len(c.cfg.Namespaces) > 0 {
 		all = slices.DeleteFunc(all, func(ns string) bool { return !slices.Contains(c.cfg.Namespaces, ns) })
@@ -176,18 +185,19 @@ func (c *Collector) readNow(ctx context.Context) (r reading) {
 	slices.Sort(all)
 	for _, ns := range all[:min(len(all), c.cfg.MaxNamespaces)] {
 		s, err := c.cfg.Store.Sizes(ctx, ns)
-		if err != nil {
-			r.err = err
-			return r
+		var d store.Deliveries
+		if err == nil {
+			d, err = c.cfg.Store.Deliveries(ctx, ns)
 		}
-		d, err := c.cfg.Store.Deliveries(ctx, ns)
-		if err != nil {
-			r.err = err
-			return r
+		if err == nil {
+			r.sizes, r.deliveries = append(r.sizes, s), append(r.deliveries, d)
+			continue
 		}
-		r.sizes, r.deliveries = append(r.sizes, s), append(r.deliveries, d)
+		if r.err = cmp.Or(r.err, err); !c.cfg.Store.Sharded() {
+			return reading{err: r.err}
+		}
 	}
-	// asynq takes no context, but Redis has just answered, and its client has time limits of its own.
+	// asynq takes no context, but its client has time limits of its own.
 	r.queue, r.queueErr = c.cfg.Queue.Depth()
 	return r
 }

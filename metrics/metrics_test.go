@@ -3,6 +3,7 @@ package metrics
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -51,20 +52,24 @@ func labels(m *dto.Metric) string {
 type collecting struct {
 	*prometheus.Registry
 	store  *store.Store
-	client *redis.Client
+	client redis.UniversalClient
 	stop   func()
 }
 
 func newCollecting(t *testing.T, cfg CollectorConfig) collecting {
 	t.Helper()
 	server := redistest.Start(t)
-	client := redistest.Client(t, server)
+	return newCollectingOn(t, redistest.Client(t, server), server.Stop, cfg)
+}
+
+func newCollectingOn(t *testing.T, client redis.UniversalClient, stop func(), cfg CollectorConfig) collecting {
+	t.Helper()
 	s := store.New(client, store.Config{})
 	t.Cleanup(s.Close)
 	cfg.Store, cfg.Queue, cfg.Log = s, tasks.NewInspector(asynq.NewInspectorFromRedisClient(client)), slog.New(slog.DiscardHandler)
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(NewCollector(cfg))
-	return collecting{registry, s, client, server.Stop}
+	return collecting{registry, s, client, stop}
 }
 
 func (c collecting) queueLease(t *testing.T, ns string) {
@@ -166,6 +171,43 @@ func TestCollectorOfARedisThatIsAway(t *testing.T) {
 	}
 }
 
+// TestCollectorOfAClusterWithoutAMaster: whichever master is away, the namespaces on the others are shown, and the outage is.
+func TestCollectorOfAClusterWithoutAMaster(t *testing.T) {
+	t.Parallel()
+	all := []string{"north", "south", "east"} // on the masters 0, 1 and 2
+	for away := range all {
+		t.Run(fmt.Sprintf("master=%d", away), func(t *testing.T) {
+			t.Parallel()
+			cluster := redistest.StartCluster(t, 3)
+			client, err := store.Connect(cluster.URL())
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = client.Close() })
+			c := newCollectingOn(t, client, cluster.Masters[away].Stop, CollectorConfig{MaxAge: time.Nanosecond})
+			for i, ns := range all {
+				if got := cluster.MasterOf(t, "drydock:{"+ns+"}:"); got != i {
+					t.Fatalf("namespace %s is on master %d, want %d", ns, got, i)
+				}
+				c.queueLease(t, ns)
+			}
+			if got := scrape(t, c.Registry); got["drydock_redis_up"][""] != 1 || got["drydock_namespaces"][""] != 3 {
+				t.Fatalf("it shows %v, want drydock_redis_up 1 and three namespaces", got)
+			}
+			c.stop()
+			got := scrape(t, c.Registry)
+			if got["drydock_redis_up"][""] != 0 || got["drydock_namespaces"][""] != 3 {
+				t.Errorf("it shows drydock_redis_up %v and %v namespaces, want 0 and 3", got["drydock_redis_up"], got["drydock_namespaces"])
+			}
+			for i, ns := range all {
+				if n, shown := got["drydock_leases"][ns+" pending"]; shown == (i == away) || shown && n != 1 {
+					t.Errorf("with master %d away, namespace %s on master %d shows %v pending leases (%t)", away, ns, i, n, shown)
+				}
+			}
+		})
+	}
+}
+
 // countingStore counts how often it is asked.
 type countingStore struct{ asked int }
 
@@ -177,6 +219,8 @@ func (s *countingStore) Namespaces(context.Context) ([]string, error) {
 func (*countingStore) Deliveries(context.Context, string) (store.Deliveries, error) {
 	return store.Deliveries{}, nil
 }
+
+func (*countingStore) Sharded() bool { return false }
 
 func (*countingStore) Sizes(context.Context, string) (store.Sizes, error) { return store.Sizes{}, nil }
 

@@ -47,7 +47,11 @@ func (s *Store) Rewake(ctx context.Context, ref model.Ref) (owes bool, err error
 // Overdue returns objects whose time in wake passed longer than that ago, the oldest first, and how many there are. While a worker runs
 // there are none: sweepers look several times a second and put off what they have seen.
 func (s *Store) Overdue(ctx context.Context, ns string, ago time.Duration, most int64) (members []string, count int64, err error) {
-	now, err := s.rdb.Time(ctx).Result()
+	node, err := s.nodeFor(ctx, wakeKey(ns))
+	if err != nil {
+		return nil, 0, translate("list overdue objects", err)
+	}
+	now, err := node.Time(ctx).Result()
 	if err != nil {
 		return nil, 0, translate("list overdue objects", err)
 	}

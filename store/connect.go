@@ -39,7 +39,11 @@ func Connect(rawURL string) (redis.UniversalClient, error) {
 	default:
 		opts.single.DialerRetries = 1
 	}
-	return opts.client(), nil
+	client := opts.client()
+	if opts.cluster != nil {
+		client.AddHook(&asynqLists{open: map[string]bool{}})
+	}
+	return client, nil
 }
 
 // ConnectForLocks returns a client for the object locks on the data Redis: deadlines are obeyed and nothing is sent twice, as

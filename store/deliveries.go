@@ -27,7 +27,10 @@ func (s *Store) Deliveries(ctx context.Context, ns string) (Deliveries, error) {
 	if err != nil || len(subs) == 0 {
 		return out, err
 	}
-	pipe := s.rdb.Pipeline()
+	pipe, err := s.pipelineOn(ctx, ns)
+	if err != nil {
+		return out, translate("read what is to be delivered", err)
+	}
 	now := pipe.Time(ctx)
 	var ahead []*redis.XMessageSliceCmd
 	for _, sub := range subs {

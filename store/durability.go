@@ -159,7 +159,17 @@ func (s *Store) nodeFor(ctx context.Context, key string) (*redis.Client, error) 
 	case *redis.ClusterClient:
 		return c.MasterForKey(ctx, key)
 	}
-	return nil, fmt.Errorf("durability %s needs a single server, Sentinel or Cluster client, not %T", s.cfg.Durability, s.rdb)
+	return nil, fmt.Errorf("a client of type %T does not tell which server has a key", s.rdb)
+}
+
+// pipelineOn returns a pipeline on the server of a namespace, for what has no key and is about that server, such as its time: a Cluster's
+// client asks any for that.
+func (s *Store) pipelineOn(ctx context.Context, ns string) (redis.Pipeliner, error) {
+	node, err := s.nodeFor(ctx, prefix(ns))
+	if err != nil {
+		return nil, err
+	}
+	return node.Pipeline(), nil
 }
 
 // CheckDurability reports whether the server can give the level in use. Errors: [model.ErrorInvalid] when it cannot,

@@ -37,7 +37,10 @@ func (s *Store) Sizes(ctx context.Context, ns string) (Sizes, error) {
 	if err != nil {
 		return out, err
 	}
-	pipe := s.rdb.Pipeline()
+	pipe, err := s.pipelineOn(ctx, ns)
+	if err != nil {
+		return out, translate("read sizes", err)
+	}
 	now, owed := pipe.Time(ctx), pipe.ZCard(ctx, wakeKey(ns))
 	first := pipe.ZRangeWithScores(ctx, wakeKey(ns), 0, 0)
 	leases := cards(ctx, pipe, model.LeaseStates(), func(st model.LeaseState) string { return statusKey(ns, model.KindLease, string(st)) })

@@ -82,9 +82,55 @@ func (s *Store) Close() { s.watchers.close() }
 // Visibility is how long an enqueued or claimed object stays out of the sweeper's sight.
 func (s *Store) Visibility() time.Duration { return s.cfg.Visibility }
 
-// Ping reports whether Redis answers; the error is [model.ErrorUnavailable].
+// Ping reports whether Redis answers; the error is [model.ErrorUnavailable]. Of a Cluster, one master has to say that it serves its part:
+// others may be away.
 func (s *Store) Ping(ctx context.Context) error {
+	if cluster, ok := s.rdb.(*redis.ClusterClient); ok {
+		return translate("ping", pingCluster(ctx, cluster))
+	}
 	return translate("ping", s.rdb.Ping(ctx).Err())
+}
+
+// pingKeys are so many that they find every master of a Cluster, or of a very large one enough.
+const pingKeys = 50
+
+// pingCluster returns nil as soon as one master says that it serves; a node answers PING also while it serves nothing. Which masters there are
+// is asked of nobody, as ForEachMaster does: it may be the one that hangs.
+func pingCluster(ctx context.Context, cluster *redis.ClusterClient) error {
+	asked := map[*redis.Client]bool{}
+	answers := make(chan error, pingKeys)
+	for i := range pingKeys {
+		node, err := cluster.MasterForKey(ctx, strconv.Itoa(i))
+		if err != nil {
+			return err
+		}
+		if !asked[node] {
+			asked[node] = true
+			go func() { answers <- serves(ctx, node) }()
+		}
+	}
+	var first error
+	for range asked {
+		select {
+		case err := <-answers:
+			if err == nil {
+				return nil
+			}
+			first = cmp.Or(first, err)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return first
+}
+
+// serves returns nil when a node says that its Cluster serves.
+func serves(ctx context.Context, node *redis.Client) error {
+	info, err := node.ClusterInfo(ctx).Result()
+	if err == nil && !strings.Contains(info, "cluster_state:ok") {
+		err = fmt.Errorf("the Cluster's node %s serves nothing", node.Options().Addr)
+	}
+	return err
 }
 
 // Sharded reports whether the namespaces are on several servers, of which one may be away while the others serve.

@@ -51,13 +51,12 @@ func (w *watchers) close() {
 }
 
 // Watch returns a channel that receives after each change of the object, and now and then for safety: read the object after
-// each. The first change that it reports is the first one after Watch was called. stop ends the watch.
+// each. The first change that it reports is the first one after Watch has returned. stop ends the watch.
 func (s *Store) Watch(ctx context.Context, ref model.Ref) (changed <-chan struct{}, stop func()) {
 	w := &s.watchers
 	ch := make(chan struct{}, 1)
-	w.mu.Lock()
+	r := w.lockedReader(ctx, ref.Namespace)
 	defer w.mu.Unlock()
-	r := w.readerLocked(ctx, ref.Namespace)
 	if r.subs[ref] == nil {
 		r.subs[ref] = make(map[chan struct{}]struct{})
 	}
@@ -65,12 +64,19 @@ func (s *Store) Watch(ctx context.Context, ref model.Ref) (changed <-chan struct
 	return ch, sync.OnceFunc(func() { w.remove(ref, ch) })
 }
 
-// readerLocked returns the reader of a namespace, begun now if there is none.
-func (w *watchers) readerLocked(ctx context.Context, ns string) *reader {
+// lockedReader returns the reader of a namespace, begun now if there is none, and locks mu, which the caller unlocks.
+func (w *watchers) lockedReader(ctx context.Context, ns string) *reader {
+	w.mu.Lock()
+	if r, ok := w.readers[ns]; ok {
+		return r
+	}
+	// Of a Cluster, the master of this namespace may hang. Those who watch others do not wait for it.
+	w.mu.Unlock()
+	from := w.store.lastEvent(ctx, ns)
+	w.mu.Lock()
 	r, ok := w.readers[ns]
 	if !ok {
 		readCtx, cancel := context.WithCancel(w.ctx)
-		from := w.store.lastEvent(ctx, ns)
 		r = &reader{cancel: cancel, subs: make(map[model.Ref]map[chan struct{}]struct{}), buffer: newEventBuffer(from)}
 		w.readers[ns] = r
 		w.wg.Go(func() { w.follow(readCtx, ns, r, from) })
@@ -80,9 +86,8 @@ func (w *watchers) readerLocked(ctx context.Context, ns string) *reader {
 
 // join counts one more follower of a namespace.
 func (w *watchers) join(ctx context.Context, ns string) *reader {
-	w.mu.Lock()
+	r := w.lockedReader(ctx, ns)
 	defer w.mu.Unlock()
-	r := w.readerLocked(ctx, ns)
 	r.followers++
 	return r
 }

@@ -83,14 +83,17 @@ func runAPI(ctx context.Context, o *options) error {
 func (s *service) prepare(ctx context.Context, bps []*model.Blueprint) <-chan error {
 	done := make(chan error, 1)
 	go func() {
-		err := s.waitForRedis(ctx)
-		if err == nil {
-			err = s.store.CheckDurability(ctx)
-		}
-		if err == nil {
-			err = s.declare(ctx, bps)
-		}
-		done <- err
+		done <- s.waitForRedis(ctx, func(ctx context.Context) error {
+			if err := s.store.Ping(ctx); err != nil {
+				return err
+			}
+			if err := s.store.CheckDurability(ctx); err != nil {
+				return err
+			}
+			var err error
+			bps, err = s.declare(ctx, bps)
+			return err
+		})
 	}()
 	return done
 }

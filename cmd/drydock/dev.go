@@ -80,7 +80,7 @@ func runDev(ctx context.Context, o *options, out io.Writer) error {
 		return err
 	}
 	defer s.close()
-	if err := s.declare(ctx, bps); err != nil {
+	if _, err := s.declare(ctx, bps); err != nil {
 		return err
 	}
 	errs := make(chan error, 2)

@@ -165,8 +165,8 @@ func (d *doctor) queue(ctx context.Context) error {
 	q, err := tasks.Info(inspector)
 	switch {
 	case err != nil:
-		if ping := d.store.Ping(ctx); ping != nil {
-			return ping
+		if _, away := d.store.CheckServers(ctx); away != nil {
+			return away
 		}
 		// Redis is well, and some of asynq's keys are not.
 		return d.problemf("asynq: the queue %s cannot be read; to delete all keys asynq:{%[1]s}:* mends that, and loses nothing: %s", tasks.Queue, err)

@@ -217,19 +217,24 @@ func (s *service) close() {
 	s.closers = nil
 }
 
-// declare stores the blueprints of a file, or those given.
-func (s *service) declare(ctx context.Context, bps []*model.Blueprint) error {
+// declare stores blueprints, and returns those whose Redis is away: of a Cluster, that may be the part of one namespace.
+func (s *service) declare(ctx context.Context, bps []*model.Blueprint) (left []*model.Blueprint, err error) {
 	for _, bp := range bps {
-		_, created, wake, err := s.store.PutBlueprint(ctx, bp, model.Condition{})
-		if err != nil {
-			return fmt.Errorf("declare blueprint %s: %w", bp.Name, err)
+		_, created, wake, putErr := s.store.PutBlueprint(ctx, bp, model.Condition{})
+		if putErr != nil {
+			err = fmt.Errorf("declare blueprint %s: %w", bp.Name, putErr)
+			if model.KindOf(err) != model.ErrorUnavailable {
+				return nil, err
+			}
+			left = append(left, bp)
+			continue
 		}
 		s.log.Info("blueprint declared", "object", model.BlueprintRef(bp.Namespace, bp.Name).String(), "kind", bp.Kind, "type", bp.Type, "new", created)
 		if err := s.tasks.Enqueue(ctx, wake...); err != nil {
 			s.log.Warn("could not enqueue updates; the sweeper will", "error", err)
 		}
 	}
-	return nil
+	return left, err
 }
 
 // startAPI serves the API until ctx ends, then drains. The returned function waits for that.
@@ -427,11 +432,12 @@ func listen(ctx context.Context, addr string) (net.Listener, error) {
 	return ln, nil
 }
 
-// waitForRedis tries until Redis answers. A server that is just starting up must not make the service crash.
-func (s *service) waitForRedis(ctx context.Context) error {
+// waitForRedis does what needs Redis, again and again until Redis can. A server that is just starting up must not make the service crash,
+// nor one of a Cluster that is away.
+func (s *service) waitForRedis(ctx context.Context, do func(context.Context) error) error {
 	said := false
 	for {
-		err := s.store.Ping(ctx)
+		err := do(ctx)
 		if err == nil {
 			return nil
 		}

@@ -50,7 +50,7 @@ func runWorker(ctx context.Context, o *options) error {
 		defer s.startProbe(ctx, ln, errs)()
 		defer cancel()
 	}
-	if err := s.waitForRedis(ctx); err != nil {
+	if err := s.waitForRedis(ctx, s.store.Ping); err != nil {
 		if errors.Is(err, context.Canceled) {
 			return nil
 		}

@@ -3,16 +3,18 @@ package redistest
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"drydock/embedded"
 )
 
-// Cluster is a Redis Cluster of masters without replicas. Each keeps its append-only file and can be restarted.
+// Cluster is a Redis Cluster of masters without replicas. Each can be restarted, and is itself again; its data are there only with [AppendOnly].
 type Cluster struct {
 	Masters []*embedded.Server
 }
@@ -20,16 +22,16 @@ type Cluster struct {
 // clusterSlots is how many slots a Cluster has.
 const clusterSlots = 16384
 
-// StartCluster starts a Cluster of n masters for this test alone, each with an equal range of the slots, the first with the lowest. The slots of
-// one that is down are out of reach, and all others are served.
-func StartCluster(t testing.TB, n int) *Cluster {
+// StartCluster starts a Cluster of n masters for this test alone, with the same options each and an equal range of the slots, the first with the
+// lowest. The slots of one that is down are out of reach, and all others are served.
+func StartCluster(t testing.TB, n int, opts ...Option) *Cluster {
 	t.Helper()
 	c := &Cluster{}
 	for range n {
 		bus := strconv.Itoa(FreePort(t))
-		server := Start(t, AppendOnly("always"), Args(
-			"--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-node-timeout", "1000", "--cluster-require-full-coverage", "no",
-		))
+		server := Start(t, slices.Concat([]Option{Args(
+			"--cluster-enabled", "yes", "--cluster-port", bus, "--cluster-require-full-coverage", "no",
+		), NodeTimeout(10 * time.Second)}, opts)...)
 		client := Client(t, server)
 		first := len(c.Masters)
 		if err := client.ClusterAddSlotsRange(t.Context(), first*clusterSlots/n, (first+1)*clusterSlots/n-1).Err(); err != nil {
@@ -48,6 +50,11 @@ func StartCluster(t testing.TB, n int) *Cluster {
 	}
 	poll(t, c.Whole)
 	return c
+}
+
+// NodeTimeout sets after how long the masters of a Cluster take a silent one for dead. It is otherwise long, so that none is that is only slow.
+func NodeTimeout(d time.Duration) Option {
+	return Args("--cluster-node-timeout", strconv.FormatInt(d.Milliseconds(), 10))
 }
 
 // Whole returns nil when each master knows all masters, and sees them up.

@@ -54,7 +54,7 @@ var mutations = []struct {
 	},
 	{
 		"without the sweeper", "handlers/sweeper.go",
-		"err := s.Sweep(ctx, ns)", "var err error",
+		"err := s.Sweep(ctx, ns)", "_, err := ns, error(nil)",
 		[]Fault{LoseTasks},
 	},
 }
