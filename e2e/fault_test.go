@@ -271,7 +271,7 @@ func TestAPIKilledBetweenStoreAndEnqueue(t *testing.T) {
 	}, nil)
 	letGo := sync.OnceFunc(func() { close(killed) })
 	t.Cleanup(letGo)
-	doomed := startAPI(t, "redis://"+proxy.addr()+"/0")
+	doomed := startAPI(t, "redis://"+proxy.Addr()+"/0")
 	user := newClient(t, doomed.url)
 	eventually(t, func() error { return user.status(t.Context(), "/readyz", http.StatusOK) })
 
@@ -352,7 +352,7 @@ func TestRepliesOfRedisLost(t *testing.T) {
 		lost++
 		return false
 	})
-	url := "redis://" + proxy.addr() + "/0"
+	url := "redis://" + proxy.Addr() + "/0"
 	c := newClient(t, startAPI(t, url).url)
 	eventually(t, func() error {
 		_, err := try[any](t.Context(), c, http.MethodPut, "/v1/blueprints/lab",
@@ -380,7 +380,7 @@ func TestRepliesOfAPILost(t *testing.T) {
 	c, _, _ := system(t, 2)
 	lossy := func() *client {
 		p := startProxy(t, strings.TrimPrefix(c.base, "http://"), nil, func([]byte) bool { return false })
-		return newClient(t, "http://"+p.addr())
+		return newClient(t, "http://"+p.Addr())
 	}
 	twice := func(path, body, key string) answer {
 		t.Helper()

@@ -108,9 +108,9 @@ func (c *chaos) happen(ctx context.Context, e Event) error {
 		pause(ctx, e.For)
 		c.s.toRedis.setDelay(0)
 	case Cut:
-		c.s.toRedis.cut()
+		c.s.toRedis.Cut()
 		pause(ctx, e.For)
-		c.s.toRedis.cut()
+		c.s.toRedis.Cut()
 	case Drop:
 		p := []*proxy{c.s.toRedis, c.s.toRedis, c.s.toAPI}[e.Pick%3]
 		p.setDrop(0.02+0.2*rng.Float64(), e.Seed)

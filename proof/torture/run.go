@@ -155,7 +155,7 @@ func (s *system) settle(ctx context.Context, b *book, report *Report) (History, 
 	begin := time.Now()
 	bounded, cancel := context.WithTimeout(ctx, s.cfg.Settle)
 	defer cancel()
-	u := newUser("last", "http://"+s.toAPI.addr(), b, rand.New(rand.NewPCG(s.cfg.Seed, 1)))
+	u := newUser("last", "http://"+s.toAPI.Addr(), b, rand.New(rand.NewPCG(s.cfg.Seed, 1)))
 	defer u.close()
 	var h History
 	for first := true; ; first = false {

@@ -94,7 +94,7 @@ func startSystem(ctx context.Context, cfg Config) (s *system, err error) {
 	if s.toRedis, err = startProxy(s.redis.Addr()); err != nil {
 		return s, err
 	}
-	s.onClose(s.toRedis.stop)
+	s.onClose(s.toRedis.Stop)
 	port, err := embedded.FreePort()
 	if err != nil {
 		return s, err
@@ -102,7 +102,7 @@ func startSystem(ctx context.Context, cfg Config) (s *system, err error) {
 	if s.toAPI, err = startProxy(fmt.Sprintf("127.0.0.1:%d", port)); err != nil {
 		return s, err
 	}
-	s.onClose(s.toAPI.stop)
+	s.onClose(s.toAPI.Stop)
 	if err = s.startProcesses(port); err != nil {
 		return s, err
 	}
@@ -125,7 +125,7 @@ func (s *system) startLockNodes(ctx context.Context) error {
 }
 
 func (s *system) startProcesses(apiPort int) error {
-	url := "redis://" + s.toRedis.addr() + "/0"
+	url := "redis://" + s.toRedis.Addr() + "/0"
 	ttl := lockTTL
 	if s.cfg.LongLocks {
 		ttl = longLockTTL
@@ -167,7 +167,7 @@ func (s *system) declare(ctx context.Context) error {
 	for _, step := range []string{target.StepActivate, target.StepDestroy, target.StepActivateLease, target.StepReleaseLease, target.StepDestroyLease} {
 		commands[step] = []string{s.cfg.Hook}
 	}
-	u := newUser("operator", "http://"+s.toAPI.addr(), &book{begin: time.Now()}, rand.New(rand.NewPCG(0, 0)))
+	u := newUser("operator", "http://"+s.toAPI.Addr(), &book{begin: time.Now()}, rand.New(rand.NewPCG(0, 0)))
 	defer u.close()
 	for name, declaration := range map[string]any{
 		"lab": map[string]any{"kind": "pool", "type": "host", "config": map[string]any{"hosts": hosts}},
