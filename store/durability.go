@@ -20,7 +20,8 @@ type Durability struct {
 	Local bool
 	// Replicas: so many replicas have the write in memory.
 	Replicas int
-	// Timeout bounds the wait. Default 1 s.
+	// Timeout bounds the wait. Default 1 s for replicas, and 2 s for the file: with appendfsync everysec the next sync comes within little
+	// more than one second.
 	Timeout time.Duration
 }
 
@@ -118,10 +119,7 @@ func (d Durability) barrier(ctx context.Context, p redis.Pipeliner, key string) 
 	if d == Memory {
 		return func() error { return nil }
 	}
-	timeout := d.Timeout
-	if timeout == 0 {
-		timeout = time.Second
-	}
+	timeout := d.timeout()
 	// WAIT and WAITAOF speak of their own connection's last write. This one makes sure that there is one, also when a script finds
 	// its work done and writes nothing.
 	p.Set(ctx, hashTagOf(key)+"barrier", 1, time.Minute)
@@ -148,6 +146,16 @@ func (d Durability) barrier(ctx context.Context, p redis.Pipeliner, key string) 
 	}
 }
 
+func (d Durability) timeout() time.Duration {
+	switch {
+	case d.Timeout > 0:
+		return d.Timeout
+	case d.Replicas > 0:
+		return time.Second
+	}
+	return 2 * time.Second
+}
+
 // hashTagOf returns the key's prefix up to and with its hash tag.
 func hashTagOf(key string) string { return key[:strings.Index(key, "}:")+2] }
 
@@ -172,10 +180,19 @@ func (s *Store) CheckDurability(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// WAITAOF is refused as unknown before Redis 7.2, and by a server without an append-only file.
-	err = node.Do(ctx, "WAITAOF", 1, 0, 1).Err()
+	// WAITAOF is refused as unknown before Redis 7.2, and by a server without an append-only file. One that never syncs its file accepts it, and
+	// lets it wait in vain: so there must be something to wait for.
+	var reached func() error
+	_, err = node.Pipelined(ctx, func(p redis.Pipeliner) error {
+		reached = s.cfg.Durability.barrier(ctx, p, prefix("default"))
+		return nil
+	})
 	if _, ok := errors.AsType[redis.Error](err); ok && !transient(err.Error()) {
-		return model.Invalid("durability", "local needs WAITAOF (Redis 7.2 or newer) and appendonly yes; the server says: %s", err)
+		return model.Invalid("durability", "local needs WAITAOF (Redis 7.2 or newer, or Valkey) and appendonly yes; the server says: %s", err)
+	}
+	if err == nil && reached() != nil {
+		return model.Invalid("durability", "local needs an append-only file that is synced (appendfsync everysec or always); the server's was not within %v",
+			s.cfg.Durability.timeout())
 	}
 	return translate("check durability", err)
 }
