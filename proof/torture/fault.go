@@ -4,6 +4,7 @@ package torture
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -19,18 +20,22 @@ import (
 
 // chaos lets the faults of a plan happen to a system.
 type chaos struct {
-	s *system
+	s    *system
+	book *book
 	// busy are held by whoever stops, kills or starts a process, or Redis.
 	busy         map[*process]*sync.Mutex
 	redis, locks sync.Mutex
+	// epoch is that of the last failover that was ours.
+	epoch string
 
-	mu     sync.Mutex
-	errs   []error
-	counts map[Fault]int
+	mu        sync.Mutex
+	errs      []error
+	counts    map[Fault]int
+	failovers []Failover
 }
 
-func newChaos(s *system) *chaos {
-	c := &chaos{s: s, busy: map[*process]*sync.Mutex{}, counts: map[Fault]int{}}
+func newChaos(s *system, b *book) *chaos {
+	c := &chaos{s: s, book: b, busy: map[*process]*sync.Mutex{}, counts: map[Fault]int{}, epoch: "0"}
 	for _, p := range s.processes() {
 		c.busy[p] = &sync.Mutex{}
 	}
@@ -65,8 +70,9 @@ func (c *chaos) run(ctx context.Context, plan []Event) error {
 }
 
 func (c *chaos) heal(ctx context.Context) error {
-	c.s.toRedis.heal()
-	c.s.toAPI.heal()
+	for _, p := range c.s.proxies() {
+		p.heal()
+	}
 	for _, p := range c.s.processes() {
 		if err := p.alive(); err != nil {
 			return err
@@ -86,6 +92,20 @@ func (c *chaos) heal(ctx context.Context) error {
 	}
 	return nil
 }
+
+// onlyOurs returns an error when there was a failover of which nobody knows what it has forgotten.
+func (c *chaos) onlyOurs(ctx context.Context) error {
+	if c.s.watched == nil {
+		return nil
+	}
+	epoch, err := c.s.watched.Epoch(ctx)
+	if err == nil && epoch != c.epoch {
+		err = errNotOurs
+	}
+	return err
+}
+
+var errNotOurs = errors.New("the Sentinels have taken a primary for dead that was only slow")
 
 func (c *chaos) happen(ctx context.Context, e Event) error {
 	rng := rand.New(rand.NewPCG(e.Seed, 0))
@@ -141,6 +161,8 @@ func (c *chaos) happen(ctx context.Context, e Event) error {
 		_ = c.s.direct.ConfigSet(ctx, "maxmemory", "1")
 		pause(ctx, e.For)
 		_ = c.s.direct.ConfigSet(ctx, "maxmemory", "0") // a restarted Redis has it anyway
+	case FailOver, FailOverBehind, FailOverSplit:
+		return c.failOver(ctx, e)
 	}
 	return nil
 }

@@ -125,6 +125,8 @@ func (l *load) await(ctx context.Context, u *user, id, state string, within time
 		case errors.Is(err, errNoAnswer):
 			pause(ctx, 50*time.Millisecond)
 			continue
+		case errors.Is(err, errGone):
+			return nil
 		case err != nil:
 			return err
 		case lease.Status != "pending" && lease.Status != "acquired" && (state == "active" || lease.Status == state):
