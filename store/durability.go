@@ -77,13 +77,10 @@ func (s *Store) write(ctx context.Context, op string, script *redis.Script, keys
 	if err != nil {
 		return nil, translate(op, err)
 	}
-	reply, synced, err := runAndSync(ctx, node, level, script, keys, append(s.head(), args...))
+	reply, synced, err := runAndSync(ctx, node, level, script.EvalSha, keys, append(s.head(), args...))
 	if err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") {
-		// EVALSHA does not fall back to EVAL inside a pipeline.
-		if err := script.Load(ctx, node).Err(); err != nil {
-			return nil, translate(op, err)
-		}
-		reply, synced, err = runAndSync(ctx, node, level, script, keys, append(s.head(), args...))
+		// EVALSHA does not fall back to EVAL inside a pipeline. One that was loaded just now may be gone again, or be on another server.
+		reply, synced, err = runAndSync(ctx, node, level, script.Eval, keys, append(s.head(), args...))
 	}
 	if err != nil {
 		return nil, translate(op, err)
@@ -94,14 +91,17 @@ func (s *Store) write(ctx context.Context, op string, script *redis.Script, keys
 	return reply, nil
 }
 
+// eval is how a script is run: by its name, or by its text.
+type eval func(ctx context.Context, c redis.Scripter, keys []string, args ...any) *redis.Cmd
+
 // runAndSync runs a script and waits, on one connection. synced is why the write has not reached the level.
 func runAndSync(
-	ctx context.Context, node *redis.Client, level Durability, script *redis.Script, keys []string, args []any,
+	ctx context.Context, node *redis.Client, level Durability, script eval, keys []string, args []any,
 ) (reply []any, synced, err error) {
 	var run *redis.Cmd
 	var reached func() error
 	_, execErr := node.Pipelined(ctx, func(p redis.Pipeliner) error {
-		run = script.EvalSha(ctx, p, keys, args...)
+		run = script(ctx, p, keys, args...)
 		reached = level.barrier(ctx, p, keys[0])
 		return nil
 	})

@@ -160,6 +160,40 @@ func (e *env) wantNoChangeBut(keys ...string) {
 	}
 }
 
+// flusher has the server forget its scripts before each pipeline.
+type flusher struct {
+	redis.Hook
+	client *redis.Client
+}
+
+func (flusher) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (flusher) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (f flusher) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if err := f.client.ScriptFlush(ctx).Err(); err != nil {
+			return err
+		}
+		return next(ctx, cmds)
+	}
+}
+
+// TestDurableWriteOnAServerThatForgetsItsScripts: a script is there when it is loaded, and gone when it is to run, as it is when the primary
+// changes in between. That is no error of the write.
+func TestDurableWriteOnAServerThatForgetsItsScripts(t *testing.T) {
+	t.Parallel()
+	primary, _ := replicated(t)
+	client := redistest.Client(t, primary)
+	client.AddHook(flusher{client: redistest.Client(t, primary)})
+	e := newEnvOn(t, client, Config{Durability: Durability{Replicas: 1, Timeout: 10 * time.Second}})
+	e.createLease("l0", model.NewLease{})
+	for call, err := range writes(e, "l1") {
+		if err != nil {
+			t.Errorf("%s: %v", call, err)
+		}
+	}
+}
+
 // TestDurabilityReplicasMoreThanThereAre asks for two where there is none.
 func TestDurabilityReplicasMoreThanThereAre(t *testing.T) {
 	t.Parallel()
