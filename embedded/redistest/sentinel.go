@@ -67,10 +67,12 @@ func Watch(ctx context.Context, dir string, down time.Duration) (w *Watched, err
 		return w, err
 	}
 	host, port, _ := strings.Cut(w.Primary.Addr(), ":")
-	w.Replica, err = embedded.StartServer(ctx, embedded.Config{
-		Dir: filepath.Join(dir, "replica"), AppendOnly: true, AppendFsync: "always", Args: slices.Concat(args, []string{"--replicaof", host, port}),
-	})
+	w.Replica, err = embedded.StartServer(ctx, embedded.Config{Dir: filepath.Join(dir, "replica"), AppendOnly: true, AppendFsync: "always", Args: args})
 	if err != nil {
+		return w, err
+	}
+	// It is told, and not configured: when it has been promoted and is started again, it must not be a replica at once.
+	if err = w.tell(ctx, w.Replica, []any{"replicaof", host, port}); err != nil {
 		return w, err
 	}
 	for i := range 3 {
@@ -102,12 +104,12 @@ func Watch(ctx context.Context, dir string, down time.Duration) (w *Watched, err
 	})
 }
 
-// hurry has a Sentinel look and speak more often, so that it finds the others, and makes an old primary a replica, within about three seconds
+// hurry has a Sentinel look and speak more often, so that it finds the others, and makes an old primary a replica, within about five seconds
 // instead of ten. One before Redis 7.0 cannot, and takes its time.
 func hurry(ctx context.Context, server *embedded.Server) {
 	client := redis.NewClient(&redis.Options{Addr: server.Addr()})
 	defer client.Close()
-	_ = client.Do(ctx, "sentinel", "debug", "info-period", 1000, "publish-period", 700)
+	_ = client.Do(ctx, "sentinel", "debug", "info-period", 1000, "publish-period", 1200)
 }
 
 // Stop stops all five.

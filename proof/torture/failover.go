@@ -47,7 +47,7 @@ func (f Failover) String() string {
 }
 
 // failoverPatience bounds a failover until the old primary is a replica in step.
-const failoverPatience = 40 * time.Second
+const failoverPatience = 90 * time.Second
 
 // failOver changes the primary, and writes down what either of the two had. The Sentinels do the rest: the harness starts the old
 // primary again, and nothing else.
@@ -114,8 +114,11 @@ func (c *chaos) failOver(ctx context.Context, e Event) error {
 	}
 	// The Sentinels take seconds to make it a replica, which throws away what it alone has.
 	role, stock, err := c.stock(ctx, old)
-	if err != nil || role != "master" {
-		return fmt.Errorf("look at the old primary, whose role is %q: %w", role, err)
+	if err != nil {
+		return err
+	}
+	if role != "master" {
+		return fmt.Errorf("%w: the old primary has become a replica before anybody could look at it", errUnjudged)
 	}
 	f.Old = stock
 	if err := w.Readmit(ctx, old); err != nil {

@@ -84,13 +84,10 @@ func (c *chaos) heal(ctx context.Context) error {
 	if err := c.setClock(0); err != nil {
 		return err
 	}
-	if err := c.s.direct.ConfigSet(ctx, "maxmemory", "0").Err(); err != nil {
-		return err
-	}
 	for _, err := range c.errs {
 		return err
 	}
-	return nil
+	return c.s.direct.ConfigSet(ctx, "maxmemory", "0").Err()
 }
 
 // onlyOurs returns an error when there was a failover of which nobody knows what it has forgotten.
@@ -100,12 +97,14 @@ func (c *chaos) onlyOurs(ctx context.Context) error {
 	}
 	epoch, err := c.s.watched.Epoch(ctx)
 	if err == nil && epoch != c.epoch {
-		err = errNotOurs
+		err = fmt.Errorf("%w: the Sentinels have taken a primary for dead that was only slow", errUnjudged)
 	}
 	return err
 }
 
-var errNotOurs = errors.New("the Sentinels have taken a primary for dead that was only slow")
+// errUnjudged says that it is not known what a failover has forgotten. It happens when the machine, or its disk, stands still for longer than
+// [sentinelPatience].
+var errUnjudged = errors.New("nothing can be said of this run")
 
 func (c *chaos) happen(ctx context.Context, e Event) error {
 	rng := rand.New(rand.NewPCG(e.Seed, 0))

@@ -112,6 +112,7 @@ func Run(ctx context.Context, cfg Config) (Report, error) {
 	l.stop(cfg.Settle / 2)
 	report.Faults = c.counts
 	if err != nil {
+		report.Logs = s.logs()
 		return report, fmt.Errorf("faults: %w", err)
 	}
 	if ctx.Err() != nil {

@@ -139,7 +139,7 @@ var shapes = map[Fault]shape{
 	Full:         {time.Second, 200 * time.Millisecond, 800 * time.Millisecond},
 
 	FailOver:       {2 * time.Second, 300 * time.Millisecond, 1500 * time.Millisecond},
-	FailOverBehind: {2 * time.Second, 300 * time.Millisecond, 1500 * time.Millisecond},
+	FailOverBehind: {2 * time.Second, 600 * time.Millisecond, 1500 * time.Millisecond},
 	FailOverSplit:  {2 * time.Second, 300 * time.Millisecond, 1500 * time.Millisecond},
 }
 

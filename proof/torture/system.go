@@ -31,7 +31,7 @@ const (
 	// hookTimeout is that of the exec blueprint's hooks.
 	hookTimeout = 2 * time.Second
 	// sentinelPatience is how long a primary may be silent before it is taken for dead: longer than a busy machine lets it wait.
-	sentinelPatience = time.Second
+	sentinelPatience = 2 * time.Second
 	workers          = 3
 	poolHosts        = 3
 	madeHosts        = 5
@@ -263,7 +263,7 @@ func (s *system) logs() string {
 	}
 	for _, p := range s.processes() {
 		said := p.log.String()
-		text += fmt.Sprintf("--- the last words of %s:\n%s\n", p.name, said[max(0, len(said)-6000):])
+		text += fmt.Sprintf("--- the last words of %s:\n%s\n--- and its errors:\n%s\n", p.name, said[max(0, len(said)-6000):], p.log.errors())
 	}
 	if s.watched != nil {
 		text += s.watched.Log()

@@ -86,8 +86,7 @@ func round(t *testing.T, seed uint64, faults []Fault, durability string, duratio
 		t.Fatal(err)
 	}
 	report, err := try(t, dir, seed, faults, durability, duration)
-	for n := uint64(1); errors.Is(err, errNotOurs) && n <= 2; n++ {
-		// Nothing can be said of such a run. It happens when the machine, or its disk, stands still for longer than sentinelPatience.
+	for n := uint64(1); errors.Is(err, errUnjudged) && n <= 2; n++ {
 		t.Logf("seed %d: %v; again, with seed %d", seed, err, seed+1000*n)
 		report, err = try(t, dir, seed+1000*n, faults, durability, duration)
 	}
