@@ -71,10 +71,12 @@ fuzz: setup ## Run every fuzz target, FUZZTIME each (make fuzz FUZZTIME=1m; defa
 FOR    ?= 5m
 SEED   ?= 0
 FAULTS ?= all
+# What the API waits for. With replicas:1 the faults must have a failover among them: `make torture FAULTS=failover-split DURABILITY=replicas:1`.
+DURABILITY ?= memory
 
 .PHONY: torture
 torture: setup ## Run real processes under load and faults, and check the history (FOR=30m SEED=7 FAULTS=stop,cut)
-	go test -count=1 -v -timeout 0 ./proof/torture -run 'TestTorture$$' -for $(FOR) -seed $(SEED) -faults $(FAULTS)
+	go test -count=1 -v -timeout 0 ./proof/torture -run 'TestTorture$$' -for $(FOR) -seed $(SEED) -faults $(FAULTS) -durability $(DURABILITY)
 
 .PHONY: torture/mutations
 torture/mutations: setup ## Take away one part of Drydock after another, and see that the histories show it

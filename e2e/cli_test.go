@@ -477,7 +477,7 @@ func TestLostRepliesOnTheCommandLine(t *testing.T) {
 			return true
 		}
 	})
-	c.cliIn([]string{"DRYDOCK_SERVER=http://" + proxy.addr()}, "", "run", "--type", "host", "--", "true").ends(t, 0)
+	c.cliIn([]string{"DRYDOCK_SERVER=http://" + proxy.Addr()}, "", "run", "--type", "host", "--", "true").ends(t, 0)
 	if len(cuts) != 0 {
 		t.Errorf("%d replies were not cut off", len(cuts))
 	}

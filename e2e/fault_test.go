@@ -355,7 +355,7 @@ func TestRepliesOfAPILost(t *testing.T) {
 	c, _, _ := system(t, 2)
 	lossy := func() *client {
 		p := startProxy(t, strings.TrimPrefix(c.base, "http://"), nil, func([]byte) bool { return false })
-		return newClient(t, "http://"+p.addr())
+		return newClient(t, "http://"+p.Addr())
 	}
 	twice := func(path, body, key string) answer {
 		t.Helper()

@@ -29,9 +29,6 @@ type load struct {
 	// retried counts requests that were sent again, because there was no answer or a 503.
 	retried atomic.Int64
 	taken   atomic.Int64
-	// forgetful: Redis may lose what it has acknowledged, so that clients have leases that nobody knows. missed counts those they met.
-	forgetful atomic.Bool
-	missed    atomic.Int64
 
 	mu     sync.Mutex
 	leases []*booking
@@ -128,9 +125,6 @@ func post[T any](ctx context.Context, l *load, path, body string, want int, head
 		switch {
 		case ctx.Err() != nil:
 			return v, errors.Join(ctx.Err(), err)
-		case err == nil && a.status == http.StatusNotFound && l.forgetful.Load():
-			l.missed.Add(1)
-			return v, nil
 		case err == nil && a.status != http.StatusServiceUnavailable:
 			if a.status != want && (want != 0 || a.status != http.StatusOK && a.status != http.StatusAccepted) {
 				return v, fmt.Errorf("POST %s = %d: %s", path, a.status, a.body)

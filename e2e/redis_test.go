@@ -15,6 +15,7 @@ import (
 
 	"drydock/embedded"
 	"drydock/embedded/redistest"
+	"drydock/internal/relay"
 )
 
 // onCluster has the tests run on Redis Clusters: make test/cluster.
@@ -178,20 +179,20 @@ func (r *testRedis) deleteAll(pattern string) (deleted int) {
 // servers tell their clients where all of them are, the proxies tell where the proxies are.
 func (r *testRedis) behindProxies(request, reply func([]byte) bool) (url string) {
 	r.t.Helper()
-	var proxies []*proxy
+	var proxies []*relay.Relay
 	var ports []string
 	url = r.url
 	for _, s := range r.servers {
 		p := newProxy(r.t, s.Addr(), request, reply)
 		proxies = append(proxies, p)
-		url = strings.Replace(url, s.Addr(), p.addr(), 1)
-		ports = append(ports, portIn(s.Addr()), portIn(p.addr()))
+		url = strings.Replace(url, s.Addr(), p.Addr(), 1)
+		ports = append(ports, portIn(s.Addr()), portIn(p.Addr()))
 	}
 	for _, p := range proxies {
 		if r.cluster != nil {
-			p.told = strings.NewReplacer(ports...)
+			p.Told = strings.NewReplacer(ports...)
 		}
-		p.start()
+		p.Serve()
 	}
 	return url
 }

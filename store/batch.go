@@ -23,12 +23,9 @@ func (s *Store) SendAll(ctx context.Context, cmds []model.Command) ([]model.Send
 	if err != nil {
 		return nil, translate(op, err)
 	}
-	replies, synced, err := s.sendBatch(ctx, node, cmds)
+	replies, synced, err := s.sendBatch(ctx, node, sendScript.EvalSha, cmds)
 	if err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") {
-		if err := sendScript.Load(ctx, node).Err(); err != nil {
-			return nil, translate(op, err)
-		}
-		replies, synced, err = s.sendBatch(ctx, node, cmds)
+		replies, synced, err = s.sendBatch(ctx, node, sendScript.Eval, cmds)
 	}
 	if err != nil {
 		return nil, translate(op, err)
@@ -45,12 +42,14 @@ func (s *Store) SendAll(ctx context.Context, cmds []model.Command) ([]model.Send
 
 // sendBatch runs the script for each command in one pipeline, and then waits once for what all have written. synced is why they have
 // not reached the durability level.
-func (s *Store) sendBatch(ctx context.Context, node *redis.Client, cmds []model.Command) (replies [][]any, synced, err error) {
+func (s *Store) sendBatch(
+	ctx context.Context, node *redis.Client, script eval, cmds []model.Command,
+) (replies [][]any, synced, err error) {
 	runs := make([]*redis.Cmd, len(cmds))
 	var reached func() error
 	_, execErr := node.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, cmd := range cmds {
-			runs[i] = sendScript.EvalSha(ctx, p, []string{objectKey(cmd.Target)}, append(s.head(), sendArgs(ctx, cmd, model.Idempotency{}, true)...)...)
+			runs[i] = script(ctx, p, []string{objectKey(cmd.Target)}, append(s.head(), sendArgs(ctx, cmd, model.Idempotency{}, true)...)...)
 		}
 		reached = s.cfg.Durability.barrier(ctx, p, objectKey(cmds[0].Target))
 		return nil

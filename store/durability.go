@@ -20,7 +20,8 @@ type Durability struct {
 	Local bool
 	// Replicas: so many replicas have the write in memory.
 	Replicas int
-	// Timeout bounds the wait. Default 1 s.
+	// Timeout bounds the wait. Default 1 s for replicas, and 2 s for the file: with appendfsync everysec the next sync comes within little
+	// more than one second.
 	Timeout time.Duration
 }
 
@@ -76,13 +77,10 @@ func (s *Store) write(ctx context.Context, op string, script *redis.Script, keys
 	if err != nil {
 		return nil, translate(op, err)
 	}
-	reply, synced, err := runAndSync(ctx, node, level, script, keys, append(s.head(), args...))
+	reply, synced, err := runAndSync(ctx, node, level, script.EvalSha, keys, append(s.head(), args...))
 	if err != nil && redis.HasErrorPrefix(err, "NOSCRIPT") {
-		// EVALSHA does not fall back to EVAL inside a pipeline.
-		if err := script.Load(ctx, node).Err(); err != nil {
-			return nil, translate(op, err)
-		}
-		reply, synced, err = runAndSync(ctx, node, level, script, keys, append(s.head(), args...))
+		// EVALSHA does not fall back to EVAL inside a pipeline. One that was loaded just now may be gone again, or be on another server.
+		reply, synced, err = runAndSync(ctx, node, level, script.Eval, keys, append(s.head(), args...))
 	}
 	if err != nil {
 		return nil, translate(op, err)
@@ -93,14 +91,17 @@ func (s *Store) write(ctx context.Context, op string, script *redis.Script, keys
 	return reply, nil
 }
 
+// eval is how a script is run: by its name, or by its text.
+type eval func(ctx context.Context, c redis.Scripter, keys []string, args ...any) *redis.Cmd
+
 // runAndSync runs a script and waits, on one connection. synced is why the write has not reached the level.
 func runAndSync(
-	ctx context.Context, node *redis.Client, level Durability, script *redis.Script, keys []string, args []any,
+	ctx context.Context, node *redis.Client, level Durability, script eval, keys []string, args []any,
 ) (reply []any, synced, err error) {
 	var run *redis.Cmd
 	var reached func() error
 	_, execErr := node.Pipelined(ctx, func(p redis.Pipeliner) error {
-		run = script.EvalSha(ctx, p, keys, args...)
+		run = script(ctx, p, keys, args...)
 		reached = level.barrier(ctx, p, keys[0])
 		return nil
 	})
@@ -118,10 +119,7 @@ func (d Durability) barrier(ctx context.Context, p redis.Pipeliner, key string) 
 	if d == Memory {
 		return func() error { return nil }
 	}
-	timeout := d.Timeout
-	if timeout == 0 {
-		timeout = time.Second
-	}
+	timeout := d.timeout()
 	// WAIT and WAITAOF speak of their own connection's last write. This one makes sure that there is one, also when a script finds
 	// its work done and writes nothing.
 	p.Set(ctx, hashTagOf(key)+"barrier", 1, time.Minute)
@@ -146,6 +144,16 @@ func (d Durability) barrier(ctx context.Context, p redis.Pipeliner, key string) 
 		}
 		return nil
 	}
+}
+
+func (d Durability) timeout() time.Duration {
+	switch {
+	case d.Timeout > 0:
+		return d.Timeout
+	case d.Replicas > 0:
+		return time.Second
+	}
+	return 2 * time.Second
 }
 
 // hashTagOf returns the key's prefix up to and with its hash tag.
@@ -182,10 +190,19 @@ func (s *Store) CheckDurability(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// WAITAOF is refused as unknown before Redis 7.2, and by a server without an append-only file.
-	err = node.Do(ctx, "WAITAOF", 1, 0, 1).Err()
+	// WAITAOF is refused as unknown before Redis 7.2, and by a server without an append-only file. One that never syncs its file accepts it, and
+	// lets it wait in vain: so there must be something to wait for.
+	var reached func() error
+	_, err = node.Pipelined(ctx, func(p redis.Pipeliner) error {
+		reached = s.cfg.Durability.barrier(ctx, p, prefix("default"))
+		return nil
+	})
 	if _, ok := errors.AsType[redis.Error](err); ok && !transient(err.Error()) {
-		return model.Invalid("durability", "local needs WAITAOF (Redis 7.2 or newer) and appendonly yes; the server says: %s", err)
+		return model.Invalid("durability", "local needs WAITAOF (Redis 7.2 or newer, or Valkey) and appendonly yes; the server says: %s", err)
+	}
+	if err == nil && reached() != nil {
+		return model.Invalid("durability", "local needs an append-only file that is synced (appendfsync everysec or always); the server's was not within %v",
+			s.cfg.Durability.timeout())
 	}
 	return translate("check durability", err)
 }

@@ -43,7 +43,7 @@ var ourImports = map[string][]string{
 	"e2e":                    {everything},
 	"examples":               {},
 	"proof":                  {},
-	"proof/torture":          {"embedded", "proof/torture/target"},
+	"proof/torture":          {"embedded", "embedded/redistest", "internal/relay", "proof/torture/target"},
 	"proof/torture/hook":     {"proof/torture/target"},
 	"proof/torture/target":   {},
 	"cmd":                    {everything},

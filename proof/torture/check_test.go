@@ -221,3 +221,133 @@ func ExampleViolation() {
 	}
 	// Output: stuck: command c3 (release) of l2 was never consumed
 }
+
+// split is the good history with a failover behind its first half: l2, its release and its end were after it, and l1 before. The promoted
+// replica had heard of both, and of the one command.
+func split() History {
+	h := good()
+	stock := func() Stock {
+		return Stock{
+			Leases: map[string]string{"l1": "r1", "l2": ""}, Resources: map[string]bool{"r1": true}, Commands: map[string]bool{"c1": true},
+		}
+	}
+	h.Begin = epoch
+	h.Failovers = []Failover{{Fault: FailOver, FromAt: since(56), ToAt: since(58), Old: stock(), New: stock()}}
+	return h
+}
+
+// forget takes c1 and its traces out of the history: the old primary had it, and the promoted replica did not.
+func forget(h *History) {
+	delete(h.Failovers[0].New.Commands, "c1")
+	h.Commands["l1"] = []Command{{ID: "c9", Command: "release", Author: "drydock", SentAt: *at(59), Outcome: "applied", Fence: 3}}
+}
+
+// seenAgain is a read that shows l1 as it was before its release.
+func seenAgain(from, to int) Call {
+	return Call{
+		Op: OpRead, Object: "l1", BeginAt: since(from), EndAt: since(to), Status: 200, Lease: Lease{ID: "l1", Type: madeType, Status: "active", Resource: "r1"},
+	}
+}
+
+func TestCheckOfFailovers(t *testing.T) {
+	t.Parallel()
+	gone := func(id string, from, to int) Call {
+		return Call{Op: OpRead, Object: id, BeginAt: since(from), EndAt: since(to), Status: 404}
+	}
+	const quarter = int64(250 * time.Second) // later than any hook that the old primary's workers began
+	for _, tt := range []struct {
+		name  string
+		spoil func(*History)
+		// check and text are what is found; none when the history is as good as can be.
+		check, text string
+		lost        [2]int
+	}{
+		{"nothing is forgotten", func(*History) {}, "", "", [2]int{}},
+		{"what the replica had not is lost", func(h *History) { h.MayForget = true; forget(h) }, "", "", [2]int{0, 1}},
+		{"it is lost, and nothing may be", forget, "consumed once", "accepted command c1 is not in the history", [2]int{0, 1}},
+		{"what the replica had is lost", func(h *History) {
+			h.MayForget = true
+			forget(h)
+			h.Failovers[0].New.Commands["c1"] = true
+		}, "consumed once", "accepted command c1 is not in the history", [2]int{0, 1}},
+		{"what neither had is lost", func(h *History) {
+			h.MayForget = true
+			forget(h)
+			delete(h.Failovers[0].Old.Commands, "c1")
+		}, "consumed once", "accepted command c1 is not in the history", [2]int{0, 1}},
+		{"what is forgotten is there", func(h *History) {
+			h.MayForget = true
+			delete(h.Failovers[0].New.Commands, "c1")
+		}, "failover", "command c1 was forgotten, and is there", [2]int{}},
+		{"a lease is lost", func(h *History) {
+			h.MayForget = true
+			delete(h.Failovers[0].New.Leases, "l1")
+			delete(h.Failovers[0].New.Commands, "c1")
+			delete(h.Commands, "l1")
+			h.Leases = h.Leases[1:]
+			h.Calls = append(h.Calls, gone("l1", 60, 61))
+		}, "", "", [2]int{1, 1}},
+		{"a lease is lost, and was gone before", func(h *History) {
+			h.MayForget = true
+			delete(h.Failovers[0].New.Leases, "l1")
+			delete(h.Failovers[0].New.Commands, "c1")
+			delete(h.Commands, "l1")
+			h.Leases = h.Leases[1:]
+			h.Calls = append(h.Calls, gone("l1", 40, 41))
+		}, "register", "lease l1: no order", [2]int{1, 1}},
+		{"a lease is not found that the replica had", func(h *History) { h.Calls = append(h.Calls, gone("l2", 60, 61)) }, "register", "lease l2: no order", [2]int{}},
+		{"a lease falls back to before its release, which was forgotten", func(h *History) {
+			h.MayForget = true
+			forget(h)
+			h.Calls = append(h.Calls, seenAgain(59, 60))
+		}, "", "", [2]int{0, 1}},
+		{"a lease falls back to before its release, which was not forgotten", func(h *History) { h.Calls = append(h.Calls, seenAgain(59, 60)) }, "register", "lease l1: no order", [2]int{}},
+		{"a lease falls back later than the failover", func(h *History) {
+			h.MayForget = true
+			forget(h)
+			ended := seenAgain(59, 60)
+			ended.Lease.Status = "destroyed"
+			h.Calls = append(h.Calls, ended, seenAgain(61, 62))
+		}, "register", "lease l1: no order", [2]int{0, 1}},
+		{"a fence is given out again", func(h *History) {
+			h.Effects[5].Fence = 2
+			h.Effects[4].At, h.Effects[5].At = at(54).UnixNano(), at(60).UnixNano()
+		}, "", "", [2]int{}},
+		{"a fence is given out again before the failover", func(h *History) {
+			h.Effects[5].Fence = 2
+			h.Effects[4].At, h.Effects[5].At = at(47).UnixNano(), at(48).UnixNano()
+		}, "fence", "was done twice with fence 2", [2]int{}},
+		{"a fence is given out again long after the failover", func(h *History) {
+			h.Effects[5].Fence = 2
+			h.Effects[4].At, h.Effects[5].At = h.Effects[4].At+quarter, h.Effects[5].At+quarter
+		}, "fence", "was done twice with fence 2", [2]int{}},
+		{"a thing is in use for a lease that was forgotten", func(h *History) {
+			h.Effects = slices.Delete(h.Effects, 2, 4) // l1 is not cleaned up
+			h.Leases[0].ActivatedAt = nil              // and nobody knows that it was activated
+			h.Failovers[0].New.Leases["l1"] = ""
+		}, "", "", [2]int{}},
+		{"a thing is in use for a lease that the replica knew", func(h *History) {
+			h.Effects = slices.Delete(h.Effects, 2, 4)
+			h.Leases[0].ActivatedAt = nil
+		}, "one holder outside", "it is in use by lease l1", [2]int{}},
+		{"nothing is accepted any more", func(h *History) {
+			h.Failovers[0].FromAt, h.Failovers[0].ToAt = since(84), since(85)
+		}, "failover", "nothing was accepted any more", [2]int{}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			h := split()
+			tt.spoil(&h)
+			found := Check(h)
+			if tt.check == "" && len(found) > 0 {
+				t.Errorf("Check found %q", found)
+			}
+			if tt.check != "" && !slices.ContainsFunc(found, func(v Violation) bool { return v.Check == tt.check && strings.Contains(v.Text, tt.text) }) {
+				t.Errorf("Check found %q, want %q that says %q", found, tt.check, tt.text)
+			}
+			if leases, commands := Lost(h); [2]int{leases, commands} != tt.lost {
+				t.Errorf("Lost = %d, %d, want %v", leases, commands, tt.lost)
+			}
+		})
+	}
+}

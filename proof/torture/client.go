@@ -3,6 +3,7 @@
 package torture
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,6 +23,10 @@ type book struct {
 	begin  time.Time
 	serial atomic.Int64
 	sent   atomic.Int64
+	// unknown counts the answers that left the outcome open.
+	unknown atomic.Int64
+	// mayBeGone: what was there may be gone, and that is not odd. The checker says whether it may.
+	mayBeGone bool
 
 	mu    sync.Mutex
 	calls []Call
@@ -89,6 +94,9 @@ func (u *user) do(ctx context.Context, method, path, body string, header ...stri
 	if resp.StatusCode == http.StatusInternalServerError {
 		u.book.strangef("%s %s = 500: %s", method, path, text)
 	}
+	if resp.StatusCode == http.StatusServiceUnavailable && bytes.Contains(text, []byte(`"outcome_unknown"`)) {
+		u.book.unknown.Add(1)
+	}
 	return answer{resp.StatusCode, text}, err
 }
 
@@ -134,16 +142,22 @@ func (u *user) persist(ctx context.Context, c Call, path, body string, read func
 	if u.rng.Float64() >= 0.1 {
 		return c, nil
 	}
+	repeated := c
+	repeated.BeginAt = u.book.now()
 	a, err := u.do(ctx, http.MethodPost, path, body, header...)
 	if again(a, err) {
 		return c, nil
 	}
-	repeated := c
+	repeated.EndAt, repeated.Sent = u.book.now(), 1
 	repeated.Status, repeated.Object, repeated.CommandID = a.status, c.Object, ""
 	if err := read(&repeated, a); err != nil {
 		return c, err
 	}
 	if repeated.Status != c.Status || repeated.Object != c.Object || repeated.CommandID != c.CommandID {
+		if u.book.mayBeGone {
+			u.book.add(repeated) // the first one must have been forgotten
+			return c, nil
+		}
 		return c, fmt.Errorf("%v was sent again under its key, and answered by %d with object %s and command %q instead of %s and %q",
 			c, repeated.Status, repeated.Object, repeated.CommandID, c.Object, c.CommandID)
 	}
@@ -169,7 +183,7 @@ func (u *user) create(ctx context.Context, typ string, ttl time.Duration) (Call,
 // release sends a release to a lease.
 func (u *user) release(ctx context.Context, id string) (Call, error) {
 	c := Call{Op: OpRelease, Author: u.nextAuthor(), Object: id, Command: "release"}
-	return u.persist(ctx, c, "/v1/leases/"+id+"/release", `{"reason": "torture"}`, readSent)
+	return u.persist(ctx, c, "/v1/leases/"+id+"/release", `{"reason": "torture"}`, u.readSent)
 }
 
 // send sends a command to a lease or a resource.
@@ -179,14 +193,19 @@ func (u *user) send(ctx context.Context, kind, id, command, args string) (Call, 
 	if args != "" {
 		body = fmt.Sprintf(`{"command": %q, "args": %s}`, command, args)
 	}
-	return u.persist(ctx, c, "/v1/"+kind+"s/"+id+"/commands", body, readSent)
+	return u.persist(ctx, c, "/v1/"+kind+"s/"+id+"/commands", body, u.readSent)
 }
 
-func readSent(c *Call, a answer) error {
+func (u *user) readSent(c *Call, a answer) error {
 	switch a.status {
 	case http.StatusAccepted, http.StatusOK:
 	case http.StatusConflict:
 		return nil
+	case http.StatusNotFound:
+		if u.book.mayBeGone {
+			return nil
+		}
+		fallthrough
 	default:
 		return fmt.Errorf("send %s to %s = %d: %s", c.Command, c.Object, a.status, a.body)
 	}
@@ -213,6 +232,10 @@ func (u *user) read(ctx context.Context, id, query string) (Lease, error) {
 	switch {
 	case again(a, err):
 		return Lease{}, errNoAnswer
+	case a.status == http.StatusNotFound && u.book.mayBeGone:
+		c.Status = a.status
+		u.book.add(c)
+		return Lease{}, errGone
 	case a.status != http.StatusOK:
 		return Lease{}, fmt.Errorf("GET lease %s = %d: %s", id, a.status, a.body)
 	}
@@ -224,7 +247,10 @@ func (u *user) read(ctx context.Context, id, query string) (Lease, error) {
 	return c.Lease, nil
 }
 
-var errNoAnswer = errors.New("no answer")
+var (
+	errNoAnswer = errors.New("no answer")
+	errGone     = errors.New("gone")
+)
 
 // list reads all pages of a list, oldest last.
 func list[T any](ctx context.Context, u *user, path string) ([]T, error) {

@@ -4,6 +4,7 @@ package torture
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -19,18 +20,22 @@ import (
 
 // chaos lets the faults of a plan happen to a system.
 type chaos struct {
-	s *system
+	s    *system
+	book *book
 	// busy are held by whoever stops, kills or starts a process, or Redis.
 	busy         map[*process]*sync.Mutex
 	redis, locks sync.Mutex
+	// epoch is that of the last failover that was ours.
+	epoch string
 
-	mu     sync.Mutex
-	errs   []error
-	counts map[Fault]int
+	mu        sync.Mutex
+	errs      []error
+	counts    map[Fault]int
+	failovers []Failover
 }
 
-func newChaos(s *system) *chaos {
-	c := &chaos{s: s, busy: map[*process]*sync.Mutex{}, counts: map[Fault]int{}}
+func newChaos(s *system, b *book) *chaos {
+	c := &chaos{s: s, book: b, busy: map[*process]*sync.Mutex{}, counts: map[Fault]int{}, epoch: "0"}
 	for _, p := range s.processes() {
 		c.busy[p] = &sync.Mutex{}
 	}
@@ -65,8 +70,9 @@ func (c *chaos) run(ctx context.Context, plan []Event) error {
 }
 
 func (c *chaos) heal(ctx context.Context) error {
-	c.s.toRedis.heal()
-	c.s.toAPI.heal()
+	for _, p := range c.s.proxies() {
+		p.heal()
+	}
 	for _, p := range c.s.processes() {
 		if err := p.alive(); err != nil {
 			return err
@@ -78,14 +84,27 @@ func (c *chaos) heal(ctx context.Context) error {
 	if err := c.setClock(0); err != nil {
 		return err
 	}
-	if err := c.s.direct.ConfigSet(ctx, "maxmemory", "0").Err(); err != nil {
-		return err
-	}
 	for _, err := range c.errs {
 		return err
 	}
-	return nil
+	return c.s.direct.ConfigSet(ctx, "maxmemory", "0").Err()
 }
+
+// onlyOurs returns an error when there was a failover of which nobody knows what it has forgotten.
+func (c *chaos) onlyOurs(ctx context.Context) error {
+	if c.s.watched == nil {
+		return nil
+	}
+	epoch, err := c.s.watched.Epoch(ctx)
+	if err == nil && epoch != c.epoch {
+		err = fmt.Errorf("%w: the Sentinels have taken a primary for dead that was only slow", errUnjudged)
+	}
+	return err
+}
+
+// errUnjudged says that it is not known what a failover has forgotten. It happens when the machine, or its disk, stands still for longer than
+// [sentinelPatience].
+var errUnjudged = errors.New("nothing can be said of this run")
 
 func (c *chaos) happen(ctx context.Context, e Event) error {
 	rng := rand.New(rand.NewPCG(e.Seed, 0))
@@ -108,9 +127,9 @@ func (c *chaos) happen(ctx context.Context, e Event) error {
 		pause(ctx, e.For)
 		c.s.toRedis.setDelay(0)
 	case Cut:
-		c.s.toRedis.cut()
+		c.s.toRedis.Cut()
 		pause(ctx, e.For)
-		c.s.toRedis.cut()
+		c.s.toRedis.Cut()
 	case Drop:
 		p := []*proxy{c.s.toRedis, c.s.toRedis, c.s.toAPI}[e.Pick%3]
 		p.setDrop(0.02+0.2*rng.Float64(), e.Seed)
@@ -141,6 +160,8 @@ func (c *chaos) happen(ctx context.Context, e Event) error {
 		_ = c.s.direct.ConfigSet(ctx, "maxmemory", "1")
 		pause(ctx, e.For)
 		_ = c.s.direct.ConfigSet(ctx, "maxmemory", "0") // a restarted Redis has it anyway
+	case FailOver, FailOverBehind, FailOverSplit:
+		return c.failOver(ctx, e)
 	}
 	return nil
 }

@@ -18,6 +18,12 @@ type History struct {
 	Resources []Resource
 	// Commands are the histories of all objects, by id, each in the order that the API gives.
 	Commands map[string][]Command
+	// Begin is the time of day from which calls and failovers count.
+	Begin time.Time
+	// Failovers are all changes of the primary, one after the other.
+	Failovers []Failover
+	// MayForget: what was accepted may be lost, if the old primary had it and the promoted replica did not.
+	MayForget bool
 }
 
 // Op is what a call wanted.
@@ -30,6 +36,8 @@ const (
 	OpRelease Op = "release"
 	// OpCommand is any other command.
 	OpCommand Op = "command"
+	// opForget is a failover, as seen by one lease.
+	opForget Op = "forget"
 )
 
 // Call is one request of a client with all times that it was sent, under one idempotency key, until there was an answer.
@@ -48,6 +56,8 @@ type Call struct {
 	Sent, Status int
 	// Lease is what a read of a lease showed.
 	Lease Lease
+	// floor is how far the lease is, at least, after opForget.
+	floor int
 }
 
 func (c Call) String() string {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
@@ -43,7 +44,7 @@ func phaseOf(l Lease) int {
 }
 
 // register is the model of one lease. Reads show its phase. It may go on by itself (it expires, its resource goes away, an update runs),
-// and never back; an accepted release takes it to releasing, at least.
+// and never back, except at a failover; an accepted release takes it to releasing, at least.
 var register = porcupine.Model{
 	Init: func() any { return absent },
 	Step: func(state, input, _ any) (bool, any) {
@@ -52,10 +53,18 @@ var register = porcupine.Model{
 		switch call.Op {
 		case OpCreate:
 			return phase == absent, kept
+		case opForget:
+			return phase != absent || call.floor == absent, call.floor
 		case OpRead:
+			if call.Status == http.StatusNotFound {
+				return phase == absent, phase
+			}
 			shown := phaseOf(call.Lease)
 			return phase != absent && shown >= phase, shown
 		case OpRelease, OpCommand:
+			if call.Status == http.StatusNotFound {
+				return phase == absent, phase
+			}
 			if call.CommandID == "" {
 				// Refused because it is too late.
 				return phase != absent, max(phase, ending)
@@ -74,7 +83,7 @@ var register = porcupine.Model{
 func (c *checker) checkRegisters() {
 	calls := map[string][]porcupine.Operation{}
 	for _, call := range c.Calls {
-		if _, ok := c.leases[call.Object]; !ok || call.Status == 0 {
+		if _, ok := c.leases[call.Object]; !ok && !c.excused(lease(call.Object)) || call.Status == 0 {
 			// What nobody knows the outcome of may have taken the lease on, as it may go by itself.
 			continue
 		}
@@ -84,6 +93,9 @@ func (c *checker) checkRegisters() {
 		if !slices.ContainsFunc(calls[id], func(op porcupine.Operation) bool { return opOf(op) == OpCreate }) {
 			// It was made by a request whose answer nobody got.
 			calls[id] = append(calls[id], porcupine.Operation{Input: Call{Op: OpCreate, Object: id}, Return: math.MaxInt64})
+		}
+		for _, call := range c.fallsBack(id) {
+			calls[id] = append(calls[id], porcupine.Operation{Input: call, Call: int64(call.BeginAt), Return: int64(call.EndAt)})
 		}
 		c.search("register", "lease "+id, register, calls[id])
 	}
@@ -132,23 +144,29 @@ var mutex = porcupine.Model{
 
 // checkMutexes: by what clients saw alone, each resource had one holder at a time. A lease took its resource at some time between the
 // last look at which it was not active and the first at which it was, and freed it between the last look at which it was active and
-// the first at which it was destroyed.
+// the first at which it was destroyed. A failover may undo what was seen, so that only looks between two of them are held together.
 func (c *checker) checkMutexes() {
+	for _, looks := range c.reigns(c.Calls) {
+		c.checkMutexesBy(looks)
+	}
+}
+
+func (c *checker) checkMutexesBy(calls []Call) {
 	type seen struct {
 		takes, frees porcupine.Operation
 		resource     string
 	}
 	looks := map[string]*seen{}
-	calls := slices.Clone(c.Calls)
 	slices.SortStableFunc(calls, func(a, b Call) int { return cmp.Compare(a.BeginAt, b.BeginAt) })
 	for _, call := range calls {
-		if call.Op != OpCreate && call.Op != OpRead || call.Status == 0 {
+		if call.Op != OpCreate && call.Op != OpRead || call.Status == 0 || call.Status == http.StatusNotFound {
 			continue
 		}
 		s := looks[call.Object]
 		if s == nil {
 			s = &seen{}
-			s.takes = porcupine.Operation{Input: hold{call.Object, true}, Call: int64(call.BeginAt)}
+			// One that is seen first as active may have taken its resource long ago.
+			s.takes = porcupine.Operation{Input: hold{call.Object, true}}
 			s.frees = porcupine.Operation{Input: hold{call.Object, false}, Return: math.MaxInt64}
 			looks[call.Object] = s
 		}

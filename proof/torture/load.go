@@ -36,7 +36,7 @@ func startLoad(ctx context.Context, s *system, b *book) *load {
 
 // loop lets a user take turns until the end.
 func (l *load) loop(ctx context.Context, name string, stream uint64, turn func(context.Context, *user) error) {
-	u := newUser(name, "http://"+l.s.toAPI.addr(), l.b, rand.New(rand.NewPCG(l.s.cfg.Seed, stream)))
+	u := newUser(name, "http://"+l.s.toAPI.Addr(), l.b, rand.New(rand.NewPCG(l.s.cfg.Seed, stream)))
 	l.wg.Go(func() {
 		defer u.close()
 		for {
@@ -125,6 +125,8 @@ func (l *load) await(ctx context.Context, u *user, id, state string, within time
 		case errors.Is(err, errNoAnswer):
 			pause(ctx, 50*time.Millisecond)
 			continue
+		case errors.Is(err, errGone):
+			return nil
 		case err != nil:
 			return err
 		case lease.Status != "pending" && lease.Status != "acquired" && (state == "active" || lease.Status == state):

@@ -18,44 +18,50 @@ var mutationsFlag = flag.Bool("mutations", false, "build drydock without one of 
 var mutations = []struct {
 	name, file, old, instead string
 	faults                   []Fault
+	durability               string // default memory
 }{
 	{
 		"without the writer check", "store/lua/apply.lua",
 		"if o.status == '' or o.writer ~= step.writer then return 'stale' end",
 		"if o.status == '' then return 'stale' end step.version = tonumber(o.version) step.from = o.status",
-		[]Fault{LoseLocks},
+		[]Fault{LoseLocks}, "",
 	},
 	{
 		"a stale write is written", "store/lua/apply.lua",
 		"if o.status == '' or o.writer ~= step.writer then return 'stale' end",
 		"if o.status == '' then return 'stale' end " +
 			"if o.writer ~= step.writer then step.version = tonumber(o.version) step.consume = nil local p = step.path or {} return 'ok', p[#p] or o.status end",
-		[]Fault{LoseLocks},
+		[]Fault{LoseLocks}, "",
 	},
 	{
 		"the fence stands still", "store/lua/claim.lua",
 		"redis.call('HINCRBY', KEYS[1], 'fence', 1)", "redis.call('HINCRBY', KEYS[1], 'fence', 0)",
-		[]Fault{KillWorker, Hooks},
+		[]Fault{KillWorker, Hooks}, "",
 	},
 	{
 		"a command sent again under its key is another one", "store/lua/send.lua",
 		"if known.fingerprint ~= '' then", "if false then",
-		[]Fault{Drop, KillReply},
+		[]Fault{Drop, KillReply}, "",
 	},
 	{
 		"a command whose reply was lost is stored twice", "store/lua/send.lua",
 		"if redis.call('HEXISTS', KEYS[1] .. ':records', cid) == 1 then", "if false then",
-		[]Fault{Drop},
+		[]Fault{Drop}, "",
 	},
 	{
 		"out of the wake index at the claim", "store/lua/claim.lua",
 		"redis.call('ZADD', P .. 'wake', int(VISIBLE_AT), member)", "redis.call('ZREM', P .. 'wake', member)",
-		[]Fault{KillWorker},
+		[]Fault{KillWorker}, "",
 	},
 	{
 		"without the sweeper", "handlers/sweeper.go",
 		"err := s.Sweep(ctx, ns)", "_, err := ns, error(nil)",
-		[]Fault{LoseTasks},
+		[]Fault{LoseTasks}, "",
+	},
+	{
+		"without the wait for a replica", "store/durability.go",
+		"if level == Memory {", "if true {",
+		[]Fault{FailOverBehind}, "replicas:1",
 	},
 }
 
@@ -70,7 +76,7 @@ func TestTortureFindsWhatIsTakenAway(t *testing.T) {
 		t.Run(m.name, func(t *testing.T) {
 			dir := mutant(t, m.file, m.old, m.instead)
 			for n := range uint64(rounds) {
-				report, err := try(t, dir, 1+n, m.faults, 8*time.Second)
+				report, err := try(t, dir, 1+n, m.faults, m.durability, 8*time.Second)
 				if err != nil {
 					t.Fatal(err)
 				}

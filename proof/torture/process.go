@@ -112,6 +112,8 @@ type log struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
 	bad []string
+	// errs are the first of the lines that tell of an error.
+	errs []string
 }
 
 const logKept = 1 << 20
@@ -125,6 +127,9 @@ func (l *log) Write(b []byte) (int, error) {
 				l.bad = append(l.bad, string(bytes.TrimSpace(line)))
 			}
 		}
+		if bytes.Contains(line, []byte("level=ERROR")) && len(l.errs) < 10 {
+			l.errs = append(l.errs, string(line))
+		}
 	}
 	l.buf.Write(b)
 	if l.buf.Len() > 2*logKept {
@@ -137,6 +142,13 @@ func (l *log) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.buf.String()
+}
+
+// errors returns the first of the lines that tell of an error.
+func (l *log) errors() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Join(l.errs, "")
 }
 
 func (l *log) wrong() []string {

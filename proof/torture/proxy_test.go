@@ -39,9 +39,9 @@ func TestProxy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.stop()
+	defer p.Stop()
 	dial := func() (say func(string) (string, error)) {
-		conn, err := net.Dial("tcp", p.addr())
+		conn, err := net.Dial("tcp", p.Addr())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -70,7 +70,7 @@ func TestProxy(t *testing.T) {
 		t.Errorf("two pieces, each held back for 30ms, took %v", took)
 	}
 	p.heal()
-	p.cut()
+	p.Cut()
 	if got, err := say("cut"); err == nil {
 		t.Errorf("the answer on a connection that was cut is %q", got)
 	}

@@ -3,6 +3,7 @@
 package torture
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,6 +28,8 @@ type Config struct {
 	For time.Duration
 	// Binary is drydock's, Hook that of proof/torture/hook, alone in its folder.
 	Binary, Hook string
+	// Durability is the API's; default memory. "replicas:1" needs a failover among the faults: without, there is no replica.
+	Durability string
 	// LockNodes keeps the object locks on three servers of their own, instead of on the data Redis.
 	LockNodes bool
 	// LongLocks gives workers locks that last so long that they do not notice when one is lost: then there are two holders, and only the
@@ -50,6 +53,10 @@ type Report struct {
 	// Requests counts those sent, the repeated ones too; Calls those of clients that were booked; Commands the accepted ones; Replies those
 	// that were dropped.
 	Requests, Calls, Leases, Commands, Effects, Refused, Repeats, Replies int
+	// Failovers are those that happened. Unknown counts the answers that left the outcome open, LostLeases and LostCommands what was accepted and
+	// is not there in the end.
+	Failovers                         []Failover
+	Unknown, LostLeases, LostCommands int
 	// Settled is how long it took until everything was done.
 	Settled    time.Duration
 	Violations []Violation
@@ -62,10 +69,18 @@ func (r *Report) String() string {
 	for _, f := range slices.Sorted(maps.Keys(r.Faults)) {
 		faults = append(faults, fmt.Sprintf("%s %d", f, r.Faults[f]))
 	}
-	return fmt.Sprintf("%d requests, %d calls, %d leases, %d commands accepted, %d effects (%d repeated, %d refused), %d replies dropped, "+
+	text := fmt.Sprintf("%d requests, %d calls, %d leases, %d commands accepted, %d effects (%d repeated, %d refused), %d replies dropped, "+
 		"settled in %v; faults: %s", r.Requests, r.Calls, r.Leases, r.Commands, r.Effects, r.Repeats, r.Refused, r.Replies,
 		r.Settled.Round(time.Millisecond), strings.Join(faults, ", "))
+	if len(r.Failovers) > 0 {
+		text += fmt.Sprintf("; of what was accepted, %d leases and %d commands are lost; %d answers left the outcome open", r.LostLeases, r.LostCommands,
+			r.Unknown)
+	}
+	return text
 }
+
+// afterFailover is how long the load goes on after the last failover.
+const afterFailover = 2 * time.Second
 
 // Run runs one system under load and faults, and checks its history. The error says that the run itself failed; what the history shows is
 // in the report.
@@ -86,14 +101,18 @@ func Run(ctx context.Context, cfg Config) (Report, error) {
 	}
 	defer s.close()
 
-	b := &book{begin: time.Now()}
+	b := &book{begin: time.Now(), mayBeGone: s.watched != nil}
 	l := startLoad(ctx, s, b)
-	c := newChaos(s)
+	c := newChaos(s, b)
 	err = c.run(ctx, report.Plan)
 	pause(ctx, time.Until(b.begin.Add(cfg.For)))
+	if len(c.failovers) > 0 {
+		pause(ctx, afterFailover)
+	}
 	l.stop(cfg.Settle / 2)
 	report.Faults = c.counts
 	if err != nil {
+		report.Logs = s.logs()
 		return report, fmt.Errorf("faults: %w", err)
 	}
 	if ctx.Err() != nil {
@@ -104,7 +123,10 @@ func Run(ctx context.Context, cfg Config) (Report, error) {
 	if err != nil {
 		return report, err
 	}
+	history.Begin, history.Failovers, history.MayForget = b.begin, c.failovers, s.watched != nil && cmp.Or(cfg.Durability, "memory") == "memory"
 	report.Violations = append(report.Violations, Check(history)...)
+	report.Failovers, report.Unknown = c.failovers, int(b.unknown.Load())
+	report.LostLeases, report.LostCommands = Lost(history)
 	for _, odd := range b.odd {
 		report.Violations = append(report.Violations, Violation{"answers", odd})
 	}
@@ -119,11 +141,16 @@ func Run(ctx context.Context, cfg Config) (Report, error) {
 			report.Violations = append(report.Violations, Violation{"processes", p.name + " says " + bad})
 		}
 	}
+	if err := c.onlyOurs(ctx); err != nil {
+		return report, err
+	}
 	if err := s.sound(ctx); err != nil {
 		report.Violations = append(report.Violations, Violation{"doctor", err.Error()})
 	}
 	report.count(b, history)
-	report.Replies = s.toRedis.dropped + s.toAPI.dropped
+	for _, p := range s.proxies() {
+		report.Replies += p.dropped
+	}
 	if len(report.Violations) > 0 {
 		report.Logs = s.logs()
 	}
@@ -155,7 +182,7 @@ func (s *system) settle(ctx context.Context, b *book, report *Report) (History, 
 	begin := time.Now()
 	bounded, cancel := context.WithTimeout(ctx, s.cfg.Settle)
 	defer cancel()
-	u := newUser("last", "http://"+s.toAPI.addr(), b, rand.New(rand.NewPCG(s.cfg.Seed, 1)))
+	u := newUser("last", "http://"+s.toAPI.Addr(), b, rand.New(rand.NewPCG(s.cfg.Seed, 1)))
 	defer u.close()
 	var h History
 	for first := true; ; first = false {

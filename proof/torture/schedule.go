@@ -46,9 +46,16 @@ const (
 	Hooks Fault = "hooks"
 	// Full makes Redis refuse writes, because its memory is full.
 	Full Fault = "full"
+	// FailOver kills the primary with SIGKILL while its replica is in step, and starts it again when the Sentinels have promoted the replica.
+	FailOver Fault = "failover"
+	// FailOverBehind is FailOver of a primary whose replica was cut off a while before.
+	FailOverBehind Fault = "failover-behind"
+	// FailOverSplit keeps the Sentinels and the replica from reaching the primary, which clients still do until they hear of another one, and
+	// lets it come back as a replica.
+	FailOverSplit Fault = "failover-split"
 )
 
-// Faults returns all faults.
+// Faults returns all faults that happen to a system on one Redis.
 func Faults() []Fault {
 	return []Fault{
 		KillWorker, KillAPI, KillReply, Stop, KillRedis, Slow, Cut, Drop, FlushScripts, LoseLocks, LoseTasks, Clock, Hooks, Full,
@@ -56,7 +63,19 @@ func Faults() []Fault {
 	}
 }
 
-// ParseFaults reads a list such as "stop,cut"; "all" and "" are all of them, "none" is none.
+// Failovers returns the faults that need Sentinels: with one of them, a system is on a primary, a replica and three Sentinels.
+func Failovers() []Fault { return []Fault{FailOver, FailOverBehind, FailOverSplit} }
+
+// onOneRedis are the faults that a system with Sentinels cannot have: Redis is killed by the failovers alone, nothing stands between
+// it and the processes, and nobody could say under which primary a hook that hangs was begun.
+var onOneRedis = []Fault{KillRedis, Slow, Cut, Drop, Full, Hooks}
+
+// haveFailover says whether there is one among the faults.
+func haveFailover(faults []Fault) bool {
+	return slices.ContainsFunc(faults, func(f Fault) bool { return slices.Contains(Failovers(), f) })
+}
+
+// ParseFaults reads a list such as "stop,cut"; "all" and "" are all of one Redis, "none" is none.
 func ParseFaults(s string) ([]Fault, error) {
 	switch s {
 	case "", "all":
@@ -66,10 +85,15 @@ func ParseFaults(s string) ([]Fault, error) {
 	}
 	var list []Fault
 	for name := range strings.SplitSeq(s, ",") {
-		if !slices.Contains(Faults(), Fault(name)) {
-			return nil, fmt.Errorf("%q is not one of the faults %q", name, Faults())
+		if known := slices.Concat(Faults(), Failovers()); !slices.Contains(known, Fault(name)) {
+			return nil, fmt.Errorf("%q is not one of the faults %q", name, known)
 		}
 		list = append(list, Fault(name))
+	}
+	for _, f := range onOneRedis {
+		if haveFailover(list) && slices.Contains(list, f) {
+			return nil, fmt.Errorf("%s is a fault of a system on one Redis: it does not go with %q", f, Failovers())
+		}
 	}
 	return list, nil
 }
@@ -87,7 +111,7 @@ type Event struct {
 }
 
 func (e Event) String() string {
-	return fmt.Sprintf("%7.3fs %-13s for %5.3fs pick %d", e.At.Seconds(), e.Fault, e.For.Seconds(), e.Pick)
+	return fmt.Sprintf("%7.3fs %-15s for %5.3fs pick %d", e.At.Seconds(), e.Fault, e.For.Seconds(), e.Pick)
 }
 
 // Shape is how faults of one kind come.
@@ -113,13 +137,20 @@ var shapes = map[Fault]shape{
 	Clock:        {400 * time.Millisecond, 0, time.Second},
 	Hooks:        {1500 * time.Millisecond, 200 * time.Millisecond, 1200 * time.Millisecond},
 	Full:         {time.Second, 200 * time.Millisecond, 800 * time.Millisecond},
+
+	FailOver:       {2 * time.Second, 300 * time.Millisecond, 1500 * time.Millisecond},
+	FailOverBehind: {2 * time.Second, 600 * time.Millisecond, 1500 * time.Millisecond},
+	FailOverSplit:  {2 * time.Second, 300 * time.Millisecond, 1500 * time.Millisecond},
 }
+
+// rejoin is about how long it takes from a failover until the Sentinels have made the old primary a replica.
+const rejoin = 8 * time.Second
 
 // Plan returns the faults of a run in the order of time. It depends on its arguments alone. No fault outlasts the run. More kinds
 // of faults come less often each, so that work gets done between them.
 func Plan(seed uint64, faults []Fault, duration time.Duration) []Event {
 	var plan []Event
-	for i, fault := range Faults() {
+	for i, fault := range slices.Concat(Faults(), Failovers()) {
 		if !slices.Contains(faults, fault) {
 			continue
 		}
@@ -139,6 +170,9 @@ func Plan(seed uint64, faults []Fault, duration time.Duration) []Event {
 			plan = append(plan, e)
 			if fault != Stop { // several workers may be stopped at once
 				at += e.For
+			}
+			if slices.Contains(Failovers(), fault) {
+				at += rejoin
 			}
 		}
 	}

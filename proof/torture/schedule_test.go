@@ -36,13 +36,13 @@ func TestSameSeedSameSchedule(t *testing.T) {
 	}
 }
 
-const firstOfSeed7 = "  0.515s flush-scripts for 0.000s pick 162"
+const firstOfSeed7 = "  0.515s flush-scripts   for 0.000s pick 162"
 
 func TestPlanKeepsWithinTheRun(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(50) {
 		const duration = 5 * time.Second
-		for _, fault := range Faults() {
+		for _, fault := range slices.Concat(Faults(), Failovers()) {
 			plan := Plan(seed, []Fault{fault}, duration)
 			if len(plan) == 0 {
 				t.Errorf("seed %d: %s never happens within %v", seed, fault, duration)
@@ -66,12 +66,13 @@ func TestParseFaults(t *testing.T) {
 	t.Parallel()
 	for given, want := range map[string][]Fault{
 		"": Faults(), "all": Faults(), "none": nil, "stop": {Stop}, "kill-redis,stop": {KillRedis, Stop},
+		"failover": {FailOver}, "kill-worker,failover-split": {KillWorker, FailOverSplit},
 	} {
 		if got, err := ParseFaults(given); err != nil || !slices.Equal(got, want) {
 			t.Errorf("ParseFaults(%q) = %q, %v, want %q", given, got, err, want)
 		}
 	}
-	for _, given := range []string{"stopp", "stop,", ",", "Stop", "stop kill-redis"} {
+	for _, given := range []string{"stopp", "stop,", ",", "Stop", "stop kill-redis", "failover,cut", "kill-redis,failover-split"} {
 		if got, err := ParseFaults(given); err == nil {
 			t.Errorf("ParseFaults(%q) = %q, want an error", given, got)
 		}
@@ -85,7 +86,7 @@ func TestEveryFaultIsExplained(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, fault := range Faults() {
+	for _, fault := range slices.Concat(Faults(), Failovers()) {
 		if row := regexp.MustCompile("(?m)^\\|.* ?`" + string(fault) + "`.*\\|.+\\|$"); !row.Match(page) {
 			t.Errorf("docs/correctness.md has no row for %s", fault)
 		}

@@ -3,6 +3,7 @@
 package torture
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,6 +19,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"drydock/embedded"
+	"drydock/embedded/redistest"
 	"drydock/proof/torture/target"
 )
 
@@ -28,21 +30,25 @@ const (
 	longLockTTL = 6 * time.Second
 	// hookTimeout is that of the exec blueprint's hooks.
 	hookTimeout = 2 * time.Second
-	workers     = 3
-	poolHosts   = 3
-	madeHosts   = 5
+	// sentinelPatience is how long a primary may be silent before it is taken for dead: longer than a busy machine lets it wait.
+	sentinelPatience = 2 * time.Second
+	workers          = 3
+	poolHosts        = 3
+	madeHosts        = 5
 )
 
 // system is all that a run is made of.
 type system struct {
-	cfg    Config
-	dir    string
-	redis  *embedded.Server
-	direct *redis.Client // past the proxy
+	cfg Config
+	dir string
+	// redis is the one Redis; watched is there instead of it when there are failovers.
+	redis   *embedded.Server
+	watched *redistest.Watched
+	direct  *redis.Client // past the proxy; of the primary
 	// lockNodes hold the object locks, in memory; none when the data Redis does. locksAt are clients of whatever holds them.
 	lockNodes []*embedded.Server
 	locksAt   []*redis.Client
-	// toRedis is what the processes reach Redis through, toAPI what clients reach the API through.
+	// toRedis is what the processes reach the one Redis through, toAPI what clients reach the API through.
 	toRedis, toAPI *proxy
 	api            *process
 	workers        []*process
@@ -78,12 +84,9 @@ func startSystem(ctx context.Context, cfg Config) (s *system, err error) {
 	if err = s.target.Prepare(); err != nil {
 		return s, err
 	}
-	s.redis, err = embedded.StartServer(ctx, embedded.Config{Dir: filepath.Join(s.dir, "redis"), AppendOnly: true, AppendFsync: "always"})
-	if err != nil {
+	if err = s.startRedis(ctx); err != nil {
 		return s, err
 	}
-	s.onClose(s.redis.Stop)
-	s.direct = redis.NewClient(&redis.Options{Addr: s.redis.Addr(), DialTimeout: time.Second})
 	s.onClose(func() { _ = s.direct.Close() })
 	s.locksAt = []*redis.Client{s.direct}
 	if cfg.LockNodes {
@@ -91,10 +94,6 @@ func startSystem(ctx context.Context, cfg Config) (s *system, err error) {
 			return s, err
 		}
 	}
-	if s.toRedis, err = startProxy(s.redis.Addr()); err != nil {
-		return s, err
-	}
-	s.onClose(s.toRedis.stop)
 	port, err := embedded.FreePort()
 	if err != nil {
 		return s, err
@@ -102,11 +101,48 @@ func startSystem(ctx context.Context, cfg Config) (s *system, err error) {
 	if s.toAPI, err = startProxy(fmt.Sprintf("127.0.0.1:%d", port)); err != nil {
 		return s, err
 	}
-	s.onClose(s.toAPI.stop)
+	s.onClose(s.toAPI.Stop)
 	if err = s.startProcesses(port); err != nil {
 		return s, err
 	}
 	return s, s.declare(ctx)
+}
+
+func (s *system) startRedis(ctx context.Context) (err error) {
+	if haveFailover(s.cfg.Faults) {
+		if s.watched, err = redistest.Watch(ctx, filepath.Join(s.dir, "redis"), sentinelPatience); err != nil {
+			return err
+		}
+		s.onClose(s.watched.Stop)
+		s.direct = s.watched.Client()
+		return nil
+	}
+	s.redis, err = embedded.StartServer(ctx, embedded.Config{Dir: filepath.Join(s.dir, "redis"), AppendOnly: true, AppendFsync: "always"})
+	if err != nil {
+		return err
+	}
+	s.onClose(s.redis.Stop)
+	s.direct = redis.NewClient(&redis.Options{Addr: s.redis.Addr(), DialTimeout: time.Second})
+	if s.toRedis, err = startProxy(s.redis.Addr()); err != nil {
+		return err
+	}
+	s.onClose(s.toRedis.Stop)
+	return nil
+}
+
+// url is where the processes find Redis.
+func (s *system) url() string {
+	if s.watched != nil {
+		return s.watched.URL()
+	}
+	return "redis://" + s.toRedis.Addr() + "/0"
+}
+
+func (s *system) proxies() []*proxy {
+	if s.toRedis == nil {
+		return []*proxy{s.toAPI}
+	}
+	return []*proxy{s.toRedis, s.toAPI}
 }
 
 func (s *system) startLockNodes(ctx context.Context) error {
@@ -125,15 +161,14 @@ func (s *system) startLockNodes(ctx context.Context) error {
 }
 
 func (s *system) startProcesses(apiPort int) error {
-	url := "redis://" + s.toRedis.addr() + "/0"
 	ttl := lockTTL
 	if s.cfg.LongLocks {
 		ttl = longLockTTL
 	}
-	common := []string{"--redis", url, "--lock-ttl", ttl.String(), "--hook-folder", filepath.Dir(s.cfg.Hook)}
+	common := []string{"--redis", s.url(), "--lock-ttl", ttl.String(), "--hook-folder", filepath.Dir(s.cfg.Hook)}
 	s.api = &process{
 		name: "api", binary: s.cfg.Binary, log: &log{},
-		args: append([]string{"api", "--listen", fmt.Sprintf("127.0.0.1:%d", apiPort)}, common...),
+		args: append([]string{"api", "--listen", fmt.Sprintf("127.0.0.1:%d", apiPort), "--durability", cmp.Or(s.cfg.Durability, "memory")}, common...),
 	}
 	var nodes []string
 	for _, node := range s.lockNodes {
@@ -167,7 +202,7 @@ func (s *system) declare(ctx context.Context) error {
 	for _, step := range []string{target.StepActivate, target.StepDestroy, target.StepActivateLease, target.StepReleaseLease, target.StepDestroyLease} {
 		commands[step] = []string{s.cfg.Hook}
 	}
-	u := newUser("operator", "http://"+s.toAPI.addr(), &book{begin: time.Now()}, rand.New(rand.NewPCG(0, 0)))
+	u := newUser("operator", "http://"+s.toAPI.Addr(), &book{begin: time.Now()}, rand.New(rand.NewPCG(0, 0)))
 	defer u.close()
 	for name, declaration := range map[string]any{
 		"lab": map[string]any{"kind": "pool", "type": "host", "config": map[string]any{"hosts": hosts}},
@@ -198,7 +233,7 @@ func (s *system) declare(ctx context.Context) error {
 
 // doctor runs `drydock doctor`, and returns what it says when it finds something.
 func (s *system) doctor(ctx context.Context) error {
-	cmd := exec.CommandContext(ctx, s.cfg.Binary, "doctor", "--redis", s.redis.URL())
+	cmd := exec.CommandContext(ctx, s.cfg.Binary, "doctor", "--redis", s.url())
 	cmd.Env = environ()
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -228,7 +263,10 @@ func (s *system) logs() string {
 	}
 	for _, p := range s.processes() {
 		said := p.log.String()
-		text += fmt.Sprintf("--- the last words of %s:\n%s\n", p.name, said[max(0, len(said)-6000):])
+		text += fmt.Sprintf("--- the last words of %s:\n%s\n--- and its errors:\n%s\n", p.name, said[max(0, len(said)-6000):], p.log.errors())
+	}
+	if s.watched != nil {
+		text += s.watched.Log()
 	}
 	return text
 }
