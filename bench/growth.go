@@ -158,7 +158,7 @@ func newGrower(ctx context.Context, cfg GrowthConfig, server *embedded.Server) (
 
 // empty empties Redis, and forgets what was in it.
 func (g *grower) empty() error {
-	if err := g.rdb.FlushAll(g.ctx).Err(); err != nil {
+	if err := g.rdb.FlushAllAsync(g.ctx).Err(); err != nil {
 		return err
 	}
 	g.renew()
