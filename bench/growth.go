@@ -156,9 +156,19 @@ func newGrower(ctx context.Context, cfg GrowthConfig, server *embedded.Server) (
 	return g, nil
 }
 
+// allFreed reports whether Redis has freed what was deleted.
+func (g *grower) allFreed() (bool, error) {
+	memory, err := g.info(g.ctx, "memory")
+	return memory["lazyfree_pending_objects"] == "0", err
+}
+
 // empty empties Redis, and forgets what was in it.
 func (g *grower) empty() error {
+	// It takes longer than a client waits to free gigabytes, and the time that Redis takes for it is nobody else's.
 	if err := g.rdb.FlushAllAsync(g.ctx).Err(); err != nil {
+		return err
+	}
+	if err := g.await(g.ctx, g.allFreed); err != nil {
 		return err
 	}
 	g.renew()
