@@ -1,65 +1,17 @@
 package relay_test
 
 import (
-	"bufio"
-	"io"
 	"net"
 	"strings"
 	"testing"
-	"time"
 
 	"drydock/internal/relay"
 )
 
-// echo starts a server that says each line back, and tells which it has read.
-func echo(t *testing.T) (addr string, read <-chan string) {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = ln.Close() })
-	lines := make(chan string, 100)
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				for scan := bufio.NewScanner(conn); scan.Scan(); {
-					lines <- scan.Text()
-					_, _ = io.WriteString(conn, scan.Text()+"\n")
-				}
-			}()
-		}
-	}()
-	return ln.Addr().String(), lines
-}
-
-// dial connects, and returns what says a line and reads the answer.
-func dial(t *testing.T, addr string) func(line string) (string, error) {
-	t.Helper()
-	conn, err := net.Dial("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(time.Minute))
-	answers := bufio.NewReader(conn)
-	return func(line string) (string, error) {
-		if _, err := io.WriteString(conn, line+"\n"); err != nil {
-			return "", err
-		}
-		return answers.ReadString('\n')
-	}
-}
-
 // TestRelay: what passes is seen in both directions; what does not go on cuts its own connection, and nobody else's.
 func TestRelay(t *testing.T) {
 	t.Parallel()
-	addr, read := echo(t)
+	addr, read := relay.StartEcho(t)
 	no := func(word string) relay.GoesOn {
 		return func(piece []byte) bool { return !strings.Contains(string(piece), word) }
 	}
@@ -68,7 +20,7 @@ func TestRelay(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Stop()
-	bystander := dial(t, r.Addr())
+	bystander := relay.Dial(t, r.Addr())
 	well := func(line string) {
 		t.Helper()
 		if got, err := bystander(line); err != nil || got != line+"\n" || <-read != line {
@@ -77,7 +29,7 @@ func TestRelay(t *testing.T) {
 	}
 	well("hello")
 	for _, line := range []string{"unheard", "unanswered"} {
-		if got, err := dial(t, r.Addr())(line); err == nil {
+		if got, err := relay.Dial(t, r.Addr())(line); err == nil {
 			t.Errorf("said %q, and the answer is %q, want that the connection is cut", line, got)
 		}
 	}
@@ -90,7 +42,7 @@ func TestRelay(t *testing.T) {
 	if got, err := bystander("cut"); err == nil {
 		t.Errorf("said something on a connection that was cut, and the answer is %q", got)
 	}
-	bystander = dial(t, r.Addr())
+	bystander = relay.Dial(t, r.Addr())
 	well("back")
 	r.Stop()
 	if got, err := bystander("over"); err == nil {
@@ -116,7 +68,7 @@ func TestRelayWithoutAServer(t *testing.T) {
 	}
 	defer r.Stop()
 	for range 2 {
-		if got, err := dial(t, r.Addr())("anybody?"); err == nil {
+		if got, err := relay.Dial(t, r.Addr())("anybody?"); err == nil {
 			t.Errorf("there is no server, and the answer is %q", got)
 		}
 	}

@@ -3,58 +3,22 @@
 package torture
 
 import (
-	"bufio"
-	"io"
-	"net"
 	"testing"
 	"time"
+
+	"drydock/internal/relay"
 )
 
 // TestProxy: each way in which the proxy can be bad is seen by a client, and so is that it ends.
 func TestProxy(t *testing.T) {
 	t.Parallel()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	received := make(chan string, 100)
-	go func() {
-		for {
-			conn, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer conn.Close()
-				lines := bufio.NewScanner(conn)
-				for lines.Scan() {
-					received <- lines.Text()
-					_, _ = io.WriteString(conn, lines.Text()+"\n")
-				}
-			}()
-		}
-	}()
-	defer ln.Close()
-	p, err := startProxy(ln.Addr().String())
+	addr, received := relay.StartEcho(t)
+	p, err := startProxy(addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer p.Stop()
-	dial := func() (say func(string) (string, error)) {
-		conn, err := net.Dial("tcp", p.Addr())
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = conn.Close() })
-		_ = conn.SetDeadline(time.Now().Add(time.Minute))
-		answers := bufio.NewReader(conn)
-		return func(line string) (string, error) {
-			if _, err := io.WriteString(conn, line+"\n"); err != nil {
-				return "", err
-			}
-			return answers.ReadString('\n')
-		}
-	}
+	dial := func() func(string) (string, error) { return relay.Dial(t, p.Addr()) }
 	well := func(say func(string) (string, error), line string) {
 		t.Helper()
 		if got, err := say(line); err != nil || got != line+"\n" || <-received != line {
