@@ -302,6 +302,62 @@ func TestReleaseOfManyAgain(t *testing.T) {
 	}
 }
 
+// TestRepetitionGetsTheFirstAnswerWordForWord: the lease has moved on since, and is gone in the end.
+func TestRepetitionGetsTheFirstAnswerWordForWord(t *testing.T) {
+	t.Parallel()
+	e := newReleaseEnv(t)
+	if _, _, _, err := e.real.PutBlueprint(t.Context(), &model.Blueprint{
+		Namespace: e.ns, Name: "lab", Kind: "pool", Type: "host", Enabled: true, Config: []byte(`{}`),
+	}, model.Condition{}); err != nil {
+		t.Fatal(err)
+	}
+	create := func() answer {
+		return e.do(http.MethodPost, "/v1/leases?namespace="+e.ns, `{"type": "host", "owner": "ada"}`, "Idempotency-Key: create")
+	}
+	made := create()
+	id := idOf(made.body)
+	release := func() answer {
+		return e.do(http.MethodPost, "/v1/leases/"+id+"/release?namespace="+e.ns, "", "Idempotency-Key: release")
+	}
+	sent := release()
+	if made.status != http.StatusAccepted || sent.status != http.StatusAccepted {
+		t.Fatalf("create = %d %s\nrelease = %d %s", made.status, made.body, sent.status, sent.body)
+	}
+	same := func(when string) {
+		t.Helper()
+		for what, pair := range map[string][2]answer{"create": {made, create()}, "release": {sent, release()}} {
+			first, again := pair[0], pair[1]
+			if first.status != again.status || string(first.body) != string(again.body) || first.header.Get("Location") != again.header.Get("Location") {
+				t.Errorf("%s, %s was answered %d %s\nand is %d %s", when, what, first.status, first.body, again.status, again.body)
+			}
+			if again.header.Get("Idempotency-Replayed") != "true" {
+				t.Errorf("%s, the answer to %s does not say that it is a repetition", when, what)
+			}
+		}
+	}
+	same("at once")
+	c, err := e.real.Claim(t.Context(), model.LeaseRef(e.ns, id), "w1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.real.ApplyLease(t.Context(), c, store.LeaseStep{
+		Step: store.Step{Consume: []store.Consumption{{Command: c.Commands[0], Outcome: model.OutcomeApplied}}},
+		Path: []model.LeaseState{model.LeaseReleased, model.LeaseDestroyed},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	same("when it is destroyed")
+	for left := int64(1); left > 0; {
+		if _, left, err = e.real.Collect(t.Context(), e.ns, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := e.real.Lease(t.Context(), e.ns, id); !errors.Is(err, model.ErrLeaseNotFound) {
+		t.Fatalf("the lease is still there: %v", err)
+	}
+	same("when it is collected")
+}
+
 // TestLostRecordIsAnsweredFromWhatIsStored: the answer could not be recorded. Neither the request nor its repetition suffers.
 func TestLostRecordIsAnsweredFromWhatIsStored(t *testing.T) {
 	t.Parallel()

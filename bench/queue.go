@@ -64,7 +64,7 @@ const WorkCommand = "bench-worker"
 func (f *field) drained(ctx context.Context) func() (bool, error) {
 	return func() (bool, error) {
 		pipe := f.rdb.Pipeline()
-		pending := pipe.LLen(ctx, "asynq:{"+tasks.Queue+"}:pending")
+		pending := pipe.LLen(ctx, tasks.Pending)
 		active := pipe.LLen(ctx, "asynq:{"+tasks.Queue+"}:active")
 		_, err := pipe.Exec(ctx)
 		return pending.Val()+active.Val() == 0, err

@@ -12,7 +12,7 @@
 //	allocate.go  carries that out
 //	hook.go      outside work: intent, run, result
 //	catalog.go   opened blueprints
-//	sweeper.go   tasks for what the wake index says is due
+//	sweeper.go   tasks for what the wake index says is due; sweeper_cluster.go the same where a part of Redis may be away
 //	janitor.go   deletes what was destroyed long ago
 //	server.go    the asynq server around it
 package handlers

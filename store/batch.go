@@ -11,9 +11,9 @@ import (
 )
 
 // SendAll puts commands on their targets' queues, as [Store.Send] does with each, in one round trip: it is not one write, and others
-// may come in between. All targets are in one namespace. The results stand in the order of the commands, without the targets, each with the error that Send
-// would have returned. Any other error is about all of them: what has been sent is not known then. Sent again with the same ids, the
-// commands change nothing.
+// may come in between. All targets are in one namespace. The results stand in the order of the commands, without the targets, each with
+// the error that Send would have returned. Any other error is about all of them: what has been sent is not known then. Sent again with the
+// same ids, the commands change nothing.
 func (s *Store) SendAll(ctx context.Context, cmds []model.Command) ([]model.SendResult, error) {
 	if len(cmds) == 0 {
 		return nil, nil

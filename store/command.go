@@ -62,7 +62,7 @@ func (s *Store) sentOf(cmd model.Command, reply []any) (out model.Sent, err erro
 		Repeat: toInt(reply[0]) == 0, Wake: s.toRefs(ref.Namespace, reply[3:]),
 	}
 	switch {
-	case len(toSlice(reply[1])) == 0:
+	case len(toSlice(reply[1])) == 0: // nobody wanted to see it
 	case ref.Kind == model.KindLease:
 		out.Lease, err = shownLease(ref.Namespace, reply[1])
 	default:

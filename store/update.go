@@ -111,7 +111,8 @@ func (s *Store) Touch(ctx context.Context, c *Claim) error {
 }
 
 // Busy puts an object off because somebody else holds its lock: by first at the first time in a row, then twice as long
-// each time, at most the visibility, and not for longer than the lock lives where that is on the data Redis. It returns the delay. token names the attempt, so that a re-sent write counts once.
+// each time, at most the visibility, and not for longer than the lock lives where that is on the data Redis. It returns the delay. token
+// names the attempt, so that a re-sent write counts once.
 func (s *Store) Busy(ctx context.Context, ref model.Ref, token string, first time.Duration) (time.Duration, error) {
 	args := append(s.head(), ref.Member(), token, first.Milliseconds())
 	ms, err := busyScript.Run(ctx, s.rdb, []string{objectKey(ref)}, args...).Int64()

@@ -242,6 +242,14 @@ func forget(h *History) {
 	h.Commands["l1"] = []Command{{ID: "c9", Command: "release", Author: "drydock", SentAt: *at(59), Outcome: "applied", Fence: 3}}
 }
 
+// forgetLease takes l1 and its traces out of the history, in the same way.
+func forgetLease(h *History) {
+	delete(h.Failovers[0].New.Leases, "l1")
+	delete(h.Failovers[0].New.Commands, "c1")
+	delete(h.Commands, "l1")
+	h.Leases = h.Leases[1:]
+}
+
 // seenAgain is a read that shows l1 as it was before its release.
 func seenAgain(from, to int) Call {
 	return Call{
@@ -281,18 +289,12 @@ func TestCheckOfFailovers(t *testing.T) {
 		}, "failover", "command c1 was forgotten, and is there", [2]int{}},
 		{"a lease is lost", func(h *History) {
 			h.MayForget = true
-			delete(h.Failovers[0].New.Leases, "l1")
-			delete(h.Failovers[0].New.Commands, "c1")
-			delete(h.Commands, "l1")
-			h.Leases = h.Leases[1:]
+			forgetLease(h)
 			h.Calls = append(h.Calls, gone("l1", 60, 61))
 		}, "", "", [2]int{1, 1}},
 		{"a lease is lost, and was gone before", func(h *History) {
 			h.MayForget = true
-			delete(h.Failovers[0].New.Leases, "l1")
-			delete(h.Failovers[0].New.Commands, "c1")
-			delete(h.Commands, "l1")
-			h.Leases = h.Leases[1:]
+			forgetLease(h)
 			h.Calls = append(h.Calls, gone("l1", 40, 41))
 		}, "register", "lease l1: no order", [2]int{1, 1}},
 		{"a lease is not found that the replica had", func(h *History) { h.Calls = append(h.Calls, gone("l2", 60, 61)) }, "register", "lease l2: no order", [2]int{}},

@@ -3,6 +3,7 @@
 -- KEYS[1] -> lease:<id> or resource:<id>   ARGV[3] -> member   ARGV[4] -> token of this attempt   ARGV[5] -> first delay in ms
 -- Derived: wake, busy, lock:<member>.
 -- Returns the delay in ms, 0 = no such object. Writes only after all checks pass; the same token counts once.
+-- How long after the end of the lock an object is looked at, in ms.
 local AFTER_LOCK = 50
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 local known = redis.call('HGET', P .. 'busy', ARGV[3]) or ''
