@@ -160,6 +160,7 @@ func newService(opts *options) (*service, error) {
 	}
 	s.stats = metrics.New(s.prom)
 	store.CountTrips(rdb)
+	store.Gather(rdb)
 	s.store = store.New(rdb, store.Config{Visibility: opts.lockTTL + time.Second, Durability: level, EventsKept: opts.eventsKept, Logger: log, Observer: s.stats})
 	s.prom.MustRegister(metrics.NewCollector(metrics.CollectorConfig{
 		Store: s.store, Queue: tasks.NewInspector(asynq.NewInspectorFromRedisClient(rdb)), Namespaces: opts.namespaces, Log: log,
@@ -359,6 +360,7 @@ func (s *service) startWorker(ctx context.Context, locker *locks.Locker) (wait f
 func (s *service) lockNodes() (nodes []redis.UniversalClient, err error) {
 	add := func(node redis.UniversalClient) {
 		store.CountTrips(node)
+		store.Gather(node)
 		s.onClose(func() { _ = node.Close() })
 		nodes = append(nodes, node)
 	}

@@ -1,0 +1,192 @@
+package store
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+const (
+	// flights is how many calls, or groups of calls, of one client are under way before those that follow gather: the server works on one
+	// while the other's replies are on their way.
+	flights = 2
+	// maxGroup bounds a group, so that the first of its replies do not wait for hundreds of scripts.
+	maxGroup = 64
+	// flightPatience is how long those that gather wait for a flight that does not land: one connection that hangs holds up the others no
+	// longer than this.
+	flightPatience = 100 * time.Millisecond
+)
+
+// Gather makes a client send scripts and other small calls that are made at the same time together: while two are under way, those that
+// follow wait, and the first to land has all of them sent in one pipeline. A round trip costs both sides more of their processors than a
+// small script does, and under load this makes one of many. A call made while nobody else makes any is sent as ever.
+//
+// Callers notice nothing. Each gets its own reply or its own error, and what ends the connection is the error of all that went with it.
+// What a client tries again it tries again, and what it must not send twice is not. A caller of a client that obeys deadlines gets its
+// answer by its own; otherwise it waits, as ever, for as long as the client's timeouts let it. Of a Cluster, each node gathers by itself,
+// so a master that hangs holds up nobody's calls to the others, and redirections are followed call by call.
+//
+// Hooks that are to see single calls, such as [CountTrips], are installed before.
+func Gather(c redis.UniversalClient) {
+	switch c := c.(type) {
+	case *redis.ClusterClient:
+		c.OnNewNode(func(node *redis.Client) { gather(node) })
+	case *redis.Client:
+		gather(c)
+	}
+}
+
+func gather(c *redis.Client) *gatherer {
+	g := &gatherer{client: c, patience: flightPatience}
+	c.AddHook(g)
+	return g
+}
+
+// gatherer is the hook of one client.
+type gatherer struct {
+	client   *redis.Client
+	patience time.Duration
+
+	mu sync.Mutex
+	// flying counts the flights under way that are not late; as long as there are fewer than flights, nobody waits.
+	flying  int
+	waiting []*gathered
+}
+
+// gathered is a call that waits for its flight, and then for its reply. The flight works on a copy of the command, because the caller may
+// be gone by the time the reply comes.
+type gathered struct {
+	ctx  context.Context
+	cmd  redis.Cmder
+	done chan struct{}
+}
+
+func (*gatherer) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (*gatherer) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (g *gatherer) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if !gathers(cmd) {
+			return next(ctx, cmd)
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		g.mu.Lock()
+		if g.flying < flights {
+			g.flying++
+			g.mu.Unlock()
+			defer g.flight()()
+			return next(ctx, cmd)
+		}
+		call := &gathered{ctx: ctx, cmd: cmd.Clone(), done: make(chan struct{})}
+		g.waiting = append(g.waiting, call)
+		g.mu.Unlock()
+
+		var end <-chan struct{}
+		if g.client.Options().ContextTimeoutEnabled {
+			end = ctx.Done()
+		}
+		select {
+		case <-call.done:
+		case <-end:
+			return ctx.Err()
+		}
+		if g.triesAgain(call.cmd.Err()) {
+			return next(ctx, cmd)
+		}
+		handOver(cmd, call.cmd)
+		return call.cmd.Err()
+	}
+}
+
+// gathers says which calls may wait for each other: those that are many and small. None of them blocks, which would hold up the others.
+// handOver must know their types.
+func gathers(cmd redis.Cmder) bool {
+	switch cmd.(type) {
+	case *redis.Cmd:
+		return cmd.Name() == "evalsha"
+	case *redis.SliceCmd:
+		return cmd.Name() == "hmget"
+	case *redis.StatusCmd, *redis.BoolCmd:
+		return cmd.Name() == "set"
+	}
+	return false
+}
+
+// handOver gives a command the reply that its copy has got.
+func handOver(to, from redis.Cmder) {
+	switch from := from.(type) {
+	case *redis.Cmd:
+		setVal(to, from.Val())
+	case *redis.SliceCmd:
+		setVal(to, from.Val())
+	case *redis.StatusCmd:
+		setVal(to, from.Val())
+	case *redis.BoolCmd:
+		setVal(to, from.Val())
+	}
+}
+
+func setVal[V any](cmd redis.Cmder, v V) {
+	if c, ok := cmd.(interface{ SetVal(v V) }); ok {
+		c.SetVal(v)
+	}
+}
+
+// triesAgain reports whether the server has refused a call for now, and the client would have sent a single call again: of a pipeline, it
+// looks at the first reply alone.
+func (g *gatherer) triesAgain(err error) bool {
+	if err == nil || g.client.Options().MaxRetries <= 0 {
+		return false
+	}
+	return redis.IsLoadingError(err) || redis.IsReadOnlyError(err) || redis.IsMasterDownError(err) ||
+		redis.IsClusterDownError(err) || redis.IsTryAgainError(err)
+}
+
+// flight begins a flight that was counted, and returns what ends it. One that is late is no longer counted.
+func (g *gatherer) flight() (end func()) {
+	land := sync.OnceFunc(g.landed)
+	late := time.AfterFunc(g.patience, land)
+	return func() {
+		late.Stop()
+		land()
+	}
+}
+
+// landed has those that wait sent, as many as may go together.
+func (g *gatherer) landed() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	n := min(len(g.waiting), maxGroup)
+	if n == 0 {
+		g.flying--
+		return
+	}
+	group := g.waiting[:n:n]
+	g.waiting = g.waiting[n:]
+	go g.fly(group)
+}
+
+// fly sends a group. Its context is nobody's: no caller's end may be that of the others.
+func (g *gatherer) fly(group []*gathered) {
+	defer g.flight()()
+	ctx := context.Background()
+	pipe := g.client.Pipeline()
+	for _, call := range group {
+		if err := call.ctx.Err(); err != nil {
+			call.cmd.SetErr(err)
+			continue
+		}
+		_ = pipe.Process(ctx, call.cmd) // only adds it
+	}
+	_, _ = pipe.Exec(ctx) // each call has its own error
+	for _, call := range group {
+		close(call.done)
+	}
+}
