@@ -67,25 +67,61 @@ func (p *page) Write(b []byte) (int, error) {
 // Close closes the dashboard's connections.
 func (u *UI) Close() error { return u.handler.Close() }
 
-// payload is what our tasks carry: the name of an object and nothing else. See is added for the reader.
+// payload is what a task of ours for one object carries: its name and nothing else. See is added for the reader.
 type payload struct {
 	Namespace string `json:"namespace"`
 	ID        string `json:"id"`
 	See       string `json:"see"`
 }
 
-// formatPayload shows the payload of a task, and where the API shows its object. What is not one of our payloads is shown as Asynqmon
+// batch is the same for several objects.
+type batch struct {
+	Namespace string   `json:"namespace"`
+	Objects   []string `json:"objects"`
+	See       []string `json:"see"`
+}
+
+// formatPayload shows the payload of a task, and where the API shows its objects. What is not one of our payloads is shown as Asynqmon
 // would.
 func formatPayload(taskType string, raw []byte) string {
 	noun, _, ok := strings.Cut(taskType, ":")
-	var p payload
-	if err := json.Unmarshal(raw, &p); err != nil || !ok || p.ID == "" || p.Namespace == "" {
-		return asynqmon.DefaultPayloadFormatter(taskType, raw)
+	var shown any
+	switch {
+	case !ok:
+	case noun == "batch":
+		shown = formatBatch(raw)
+	default:
+		var p payload
+		if json.Unmarshal(raw, &p) == nil && p.ID != "" && p.Namespace != "" {
+			p.See = address(noun, p.ID, p.Namespace)
+			shown = p
+		}
 	}
-	p.See = "/v1/" + url.PathEscape(noun) + "s/" + url.PathEscape(p.ID) + "?namespace=" + url.QueryEscape(p.Namespace)
-	out, err := json.Marshal(p)
-	if err != nil {
+	out, err := json.Marshal(shown)
+	if shown == nil || err != nil {
 		return asynqmon.DefaultPayloadFormatter(taskType, raw)
 	}
 	return string(out)
+}
+
+// formatBatch returns nil when it is not a batch of ours.
+func formatBatch(raw []byte) any {
+	var b batch
+	if json.Unmarshal(raw, &b) != nil || b.Namespace == "" || len(b.Objects) == 0 {
+		return nil
+	}
+	b.See = nil
+	for _, member := range b.Objects {
+		noun, id, _ := strings.Cut(member, ":")
+		if noun == "" || id == "" {
+			return nil
+		}
+		b.See = append(b.See, address(noun, id, b.Namespace))
+	}
+	return b
+}
+
+// address is where the API shows an object.
+func address(noun, id, namespace string) string {
+	return "/v1/" + url.PathEscape(noun) + "s/" + url.PathEscape(id) + "?namespace=" + url.QueryEscape(namespace)
 }

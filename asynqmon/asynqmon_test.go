@@ -98,6 +98,13 @@ func TestFormatPayload(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ taskType, payload, want string }{
 		{"resource:update", `{"namespace":"default","id":"x"}`, `{"namespace":"default","id":"x","see":"/v1/resources/x?namespace=default"}`},
+		{
+			"batch:update", `{"namespace":"ci","objects":["lease:x","blueprint:lab"]}`,
+			`{"namespace":"ci","objects":["lease:x","blueprint:lab"],"see":["/v1/leases/x?namespace=ci","/v1/blueprints/lab?namespace=ci"]}`,
+		},
+		{"batch:update", `{"namespace":"ci","objects":[]}`, `{"namespace":"ci","objects":[]}`},
+		{"batch:update", `{"namespace":"ci","objects":["lease:x","y"]}`, `{"namespace":"ci","objects":["lease:x","y"]}`},
+		{"batch:update", `{"namespace":"ci","id":"x"}`, `{"namespace":"ci","id":"x"}`},
 		{"other", `{"namespace":"default","id":"x"}`, `{"namespace":"default","id":"x"}`},
 		{"lease:update", `{"id":"x"}`, `{"id":"x"}`},
 		{"lease:update", `plain`, `plain`},

@@ -31,6 +31,7 @@ type field struct {
 	rdb   redis.UniversalClient
 	store *store.Store
 	tasks *tasks.Client
+	asynq *asynq.Client
 	queue *asynq.Inspector
 
 	// httpRate is what the rung http has measured last, for those that go by it.
@@ -57,8 +58,20 @@ func (f *field) renew() {
 		f.store.Close()
 	}
 	f.store, f.used = store.New(f.rdb, store.Config{}), 0
-	// The task options are those of Drydock's API, also for the rungs that are not Drydock.
-	f.tasks = tasks.NewClient(asynq.NewClientFromRedisClient(f.rdb), taskRetention)
+	f.asynq = asynq.NewClientFromRedisClient(f.rdb)
+	f.tasks = tasks.NewClient(f.asynq, taskRetention)
+}
+
+// enqueueOne makes a task for one object, whoever does so at the same time, for the rungs that are not Drydock: with them a task is an
+// operation. Its options are those of Drydock's tasks.
+func (f *field) enqueueOne(ctx context.Context, ref model.Ref) error {
+	task, err := tasks.New(ref)
+	if err != nil {
+		return err
+	}
+	_, err = f.asynq.EnqueueContext(ctx, task,
+		asynq.Queue(tasks.Queue), asynq.MaxRetry(10), asynq.Timeout(2*time.Hour), asynq.Retention(taskRetention))
+	return err
 }
 
 // taskRetention is that of `drydock api` and `drydock worker`.

@@ -116,7 +116,7 @@ func (f *field) drainForeign(ctx context.Context, kind string) (Sample, error) {
 		}); err != nil {
 			return err
 		}
-		return f.tasks.Enqueue(ctx, list[i])
+		return f.enqueueOne(ctx, list[i])
 	})
 	if err != nil {
 		return Sample{}, err

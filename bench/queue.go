@@ -77,7 +77,7 @@ func asynqDrain(ctx context.Context, f *field) (Sample, error) {
 		return Sample{}, err
 	}
 	list := refs(f.cfg.Count)
-	err := each(ctx, len(list), f.cfg.Clients, func(ctx context.Context, i int) error { return f.tasks.Enqueue(ctx, list[i]) })
+	err := each(ctx, len(list), f.cfg.Clients, func(ctx context.Context, i int) error { return f.enqueueOne(ctx, list[i]) })
 	if err != nil {
 		return Sample{}, err
 	}

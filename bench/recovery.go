@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"drydock/model"
@@ -23,17 +24,17 @@ func (f *field) underWay(ctx context.Context) (int, error) {
 	return int(n), err
 }
 
-// killWorker kills the worker as soon as it has so many tasks under way, and returns how many it had.
-func (f *field) killWorker(ctx context.Context, enough int) (had int, err error) {
+// killWorker kills the worker as soon as so much is under way, and returns how much it was.
+func (f *field) killWorker(ctx context.Context, enough int, underWay func(context.Context) (int, error)) (had int, err error) {
 	if err := f.await(ctx, func() (bool, error) {
-		n, err := f.underWay(ctx)
-		return n >= enough, errors.Join(err, f.worker.failed())
+		had, err = underWay(ctx)
+		return had >= enough, errors.Join(err, f.worker.failed())
 	}); err != nil {
 		return 0, err
 	}
 	f.worker.kill()
 	f.worker = nil
-	return f.underWay(ctx)
+	return had, nil
 }
 
 // The webhook of the rung recovery is called with this secret.
@@ -46,13 +47,20 @@ const (
 type slowService struct {
 	*httptest.Server
 	quick chan struct{}
+	// calls are those that wait for their answer.
+	calls atomic.Int64
 }
+
+// underWay reports how many updates are: each waits for an answer. asynq counts tasks, which may have several.
+func (s *slowService) underWay(context.Context) (int, error) { return int(s.calls.Load()), nil }
 
 func newSlowService() *slowService {
 	s := &slowService{quick: make(chan struct{})}
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// Only a body that has been read lets the server see that the caller has died.
 		_, _ = io.Copy(io.Discard, r.Body)
+		s.calls.Add(1)
+		defer s.calls.Add(-1)
 		select {
 		case <-s.quick:
 			w.WriteHeader(http.StatusNoContent)
@@ -93,7 +101,7 @@ func recovery(ctx context.Context, f *field) (Sample, error) {
 	if err := f.await(ctx, f.leasesIn(ctx, model.LeaseReleased, len(list))); err != nil {
 		return Sample{}, err
 	}
-	had, err := f.killWorker(ctx, inFlight)
+	had, err := f.killWorker(ctx, inFlight, service.underWay)
 	if err != nil {
 		return Sample{}, err
 	}
@@ -114,13 +122,13 @@ func recovery(ctx context.Context, f *field) (Sample, error) {
 // asynqRecovery is the rung asynq-recovery: the same with asynq alone.
 func asynqRecovery(ctx context.Context, f *field) (Sample, error) {
 	list := refs(inFlight)
-	if err := each(ctx, len(list), f.cfg.Clients, func(ctx context.Context, i int) error { return f.tasks.Enqueue(ctx, list[i]) }); err != nil {
+	if err := each(ctx, len(list), f.cfg.Clients, func(ctx context.Context, i int) error { return f.enqueueOne(ctx, list[i]) }); err != nil {
 		return Sample{}, err
 	}
 	if err := f.foreignWorker(ctx, "stuck", inFlight); err != nil {
 		return Sample{}, err
 	}
-	had, err := f.killWorker(ctx, inFlight)
+	had, err := f.killWorker(ctx, inFlight, f.underWay)
 	if err != nil {
 		return Sample{}, err
 	}

@@ -1,6 +1,6 @@
 // Package handlers updates leases and resources: it holds the only writers of saved state.
 //
-// An update task ([Updater.ProcessTask]) takes the object's lock, claims the pen, consumes the waiting commands and acts on
+// An update ([Updater.Update]) takes the object's lock, claims the pen, consumes the waiting commands and acts on
 // the state, in the order expiry, commands, state action. What to do is decided by pure functions (decide.go, policy.go)
 // and written in as few steps as the blueprint's hooks allow, each step all or nothing.
 //
@@ -14,5 +14,6 @@
 //	catalog.go   opened blueprints
 //	sweeper.go   tasks for what the wake index says is due; sweeper_cluster.go the same where a part of Redis may be away
 //	janitor.go   deletes what was destroyed long ago
+//	batch.go     the updates of the objects that tasks name
 //	server.go    the asynq server around it
 package handlers

@@ -14,7 +14,8 @@ import (
 
 // ServerConfig configures a [Server].
 type ServerConfig struct {
-	// Concurrency is how many updates run at once. Default 20: they wait for Redis more than they compute.
+	// Concurrency is how many updates run at once, and while they do no more tasks are taken. Default 20: they wait for Redis more than
+	// they compute.
 	Concurrency int
 	// DispatchInterval is the longest that a server waits before it looks again for tasks that others took before it, and how often it
 	// looks where it cannot wait for them ([tasks.Waiting]). Default 10 ms.
@@ -53,11 +54,12 @@ func NewServer(opt asynq.RedisConnOpt, u *Updater, cfg ServerConfig) *Server {
 		cfg.Logger = slog.Default()
 	}
 	ctx, hurry := context.WithCancel(context.Background())
+	batches := newBatcher(u, cfg.Concurrency, cfg.Logger)
 	return &Server{
-		handler: u,
+		handler: batches,
 		cfg:     cfg,
 		hurry:   hurry,
-		asynq: asynq.NewServer(tasks.Waiting(ctx, opt, cfg.DispatchInterval), asynq.Config{
+		asynq: asynq.NewServer(tasks.Waiting(ctx, opt, cfg.DispatchInterval, batches.awaitSlot), asynq.Config{
 			Concurrency:       cfg.Concurrency,
 			Queues:            map[string]int{tasks.Queue: 1},
 			TaskCheckInterval: tasks.PollInterval,
@@ -65,8 +67,8 @@ func NewServer(opt asynq.RedisConnOpt, u *Updater, cfg ServerConfig) *Server {
 			// The wake index brings objects back; asynq's retries only tidy up after themselves.
 			RetryDelayFunc: func(int, error, *asynq.Task) time.Duration { return 15 * time.Second },
 			ErrorHandler: asynq.ErrorHandlerFunc(func(_ context.Context, t *asynq.Task, err error) {
-				if ref, bad := tasks.Parse(t.Type(), t.Payload()); bad == nil {
-					cfg.Logger.Warn("update failed", "object", ref.String(), "error", err)
+				if refs, bad := tasks.Parse(t.Type(), t.Payload()); bad == nil {
+					cfg.Logger.Warn("update failed", "objects", fmt.Sprint(refs), "error", err)
 					return
 				}
 				cfg.Logger.Warn("task refused", "task", t.Type(), "payload", string(t.Payload()), "error", err)

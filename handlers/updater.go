@@ -9,14 +9,11 @@ import (
 	"slices"
 	"time"
 
-	"github.com/hibiken/asynq"
-
 	"drydock/blueprints"
 	"drydock/locks"
 	"drydock/metrics"
 	"drydock/model"
 	"drydock/store"
-	"drydock/tasks"
 	"drydock/tracing"
 )
 
@@ -82,19 +79,6 @@ const (
 	// cleanupTimeout bounds what is still written after the context of an update has ended.
 	cleanupTimeout = 2 * time.Second
 )
-
-// ProcessTask implements [asynq.Handler].
-func (u *Updater) ProcessTask(ctx context.Context, t *asynq.Task) error {
-	ref, err := tasks.Parse(t.Type(), t.Payload())
-	if err != nil {
-		return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
-	}
-	if len(u.cfg.Namespaces) > 0 && !slices.Contains(u.cfg.Namespaces, ref.Namespace) {
-		_, err := u.store.Busy(ctx, ref, model.NewWriter(), time.Millisecond)
-		return err
-	}
-	return u.Update(ctx, ref)
-}
 
 // Update runs one update of an object: take its lock, claim the pen, consume its commands, act on its state, and do so again
 // as long as something came in meanwhile. A busy lock is no error: the object is put off a little. Errors are ours, not the

@@ -99,7 +99,7 @@ var (
 	resources    = describe("drydock_resources", "Resources by state.", "namespace", "status")
 	lag          = describe("drydock_delivery_lag_seconds", "Age of the oldest event that an enabled subscription still has to send or pass over.", "namespace")
 	deadLetters  = describe("drydock_dead_letters", "Dead letters that the subscriptions keep.", "namespace")
-	queueTasks   = describe("drydock_queue_tasks", "Update tasks in asynq's queue, by state.", "state")
+	queueTasks   = describe("drydock_queue_tasks", "Update tasks in asynq's queue, by state. A task names one object or several.", "state")
 	queueLatency = describe("drydock_queue_latency_seconds", "How long the oldest pending update task has been waiting for a worker.")
 )
 

@@ -100,7 +100,7 @@ func New(registry prometheus.Registerer) *Metrics {
 		updates: counter("drydock_updates_total", "Updates run.", "kind", "result"),
 		seconds: histogram("drydock_update_seconds", "Time an update held its object's lock, hooks included.",
 			[]float64{.001, .002, .005, .01, .025, .05, .1, .25, .5, 1, 5, 15, 60, 300}, "kind"),
-		trips: histogram("drydock_update_round_trips", "Round trips to Redis that an update took, those for the lock and for enqueueing included.",
+		trips: histogram("drydock_update_round_trips", "Round trips to Redis that an update took, those for the lock included, and those for enqueueing unless others did it.",
 			[]float64{2, 4, 6, 8, 10, 12, 16, 24, 32, 64, 128}, "kind"),
 		busy: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "drydock_lock_busy_total", Help: "Object locks that somebody else held; the object was put off a little.",

@@ -28,21 +28,24 @@ const PollInterval = 200 * time.Microsecond
 //
 // interval is the most that a worker waits between two looks while there are tasks that it does not get, because others are faster or
 // the queue is paused; and how often it looks when Redis refuses to let it wait. Nothing is held back once ctx has ended.
-func Waiting(ctx context.Context, opt asynq.RedisConnOpt, interval time.Duration) asynq.RedisConnOpt {
-	return waitingOpt{ctx: ctx, opt: opt, interval: interval}
+//
+// Before each look it calls ready, which returns when the server can do something for another task: asynq counts tasks, whatever they hold.
+func Waiting(ctx context.Context, opt asynq.RedisConnOpt, interval time.Duration, ready func(context.Context)) asynq.RedisConnOpt {
+	return waitingOpt{ctx: ctx, opt: opt, interval: interval, ready: ready}
 }
 
 type waitingOpt struct {
 	ctx      context.Context
 	opt      asynq.RedisConnOpt
 	interval time.Duration
+	ready    func(context.Context)
 }
 
 // MakeRedisClient implements [asynq.RedisConnOpt].
 func (o waitingOpt) MakeRedisClient() any {
 	made := o.opt.MakeRedisClient()
 	if client, ok := made.(redis.UniversalClient); ok {
-		client.AddHook(&waiter{ctx: o.ctx, client: client, interval: o.interval})
+		client.AddHook(&waiter{ctx: o.ctx, client: client, interval: o.interval, ready: o.ready})
 	}
 	return made
 }
@@ -52,6 +55,7 @@ type waiter struct {
 	ctx      context.Context
 	client   redis.UniversalClient
 	interval time.Duration
+	ready    func(context.Context)
 	pause    time.Duration
 }
 
@@ -63,14 +67,16 @@ func (*waiter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Process
 
 func (w *waiter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
+		if !asksForTask(cmd) {
+			return next(ctx, cmd)
+		}
+		w.ready(w.ctx)
 		err := next(ctx, cmd)
-		if asksForTask(cmd) {
-			switch {
-			case err == nil:
-				w.pause = 0
-			case errors.Is(err, redis.Nil):
-				w.wait()
-			}
+		switch {
+		case err == nil:
+			w.pause = 0
+		case errors.Is(err, redis.Nil):
+			w.wait()
 		}
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,6 +25,9 @@ type waitingServer struct {
 	done chan model.Ref
 }
 
+// always is a server that is never busy.
+func always(context.Context) {}
+
 func startWaiting(t *testing.T, interval time.Duration, prepare ...any) *waitingServer {
 	t.Helper()
 	server := redistest.Start(t)
@@ -35,12 +39,14 @@ func startWaiting(t *testing.T, interval time.Duration, prepare ...any) *waiting
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	opt := asynq.RedisClientOpt{Addr: s.rdb.Options().Addr}
-	worker := asynq.NewServer(Waiting(ctx, opt, interval), asynq.Config{
+	worker := asynq.NewServer(Waiting(ctx, opt, interval, always), asynq.Config{
 		Concurrency: 1, Queues: map[string]int{Queue: 1}, TaskCheckInterval: PollInterval, LogLevel: asynq.FatalLevel,
 	})
 	err := worker.Start(asynq.HandlerFunc(func(_ context.Context, task *asynq.Task) error {
-		ref, err := Parse(task.Type(), task.Payload())
-		s.done <- ref
+		refs, err := Parse(task.Type(), task.Payload())
+		for _, ref := range refs {
+			s.done <- ref
+		}
 		return err
 	}))
 	if err != nil {
@@ -126,6 +132,35 @@ func TestServerThatMayNotWaitAsks(t *testing.T) {
 	}
 }
 
+// TestServerThatIsNotReadyLeavesTasks to others.
+func TestServerThatIsNotReadyLeavesTasks(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Client(t, redistest.Start(t))
+	client := NewClient(asynq.NewClientFromRedisClient(rdb), 0)
+	asks, ready := make(chan struct{}), make(chan struct{})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{}, 1)
+	first := sync.OnceFunc(func() {
+		close(asks)
+		<-ready
+	})
+	worker := asynq.NewServer(Waiting(ctx, asynq.RedisClientOpt{Addr: rdb.Options().Addr}, time.Hour, func(context.Context) { first() }), asynq.Config{Concurrency: 2, Queues: map[string]int{Queue: 1}, TaskCheckInterval: PollInterval, LogLevel: asynq.FatalLevel})
+	if err := worker.Start(asynq.HandlerFunc(func(context.Context, *asynq.Task) error { done <- struct{}{}; return nil })); err != nil {
+		t.Fatal(err)
+	}
+	defer worker.Shutdown()
+	defer cancel()
+	<-asks
+	if err := client.Enqueue(t.Context(), model.LeaseRef("ci", model.NewID())); err != nil {
+		t.Fatal(err)
+	}
+	if n := rdb.LLen(t.Context(), Pending).Val(); n != 1 {
+		t.Errorf("%d tasks wait, want one", n)
+	}
+	close(ready)
+	<-done
+}
+
 // TestPauseGrowsWhileOthersAreFaster: the list is not empty, and still there is no task to be had.
 func TestPauseGrowsWhileOthersAreFaster(t *testing.T) {
 	t.Parallel()
@@ -133,7 +168,7 @@ func TestPauseGrowsWhileOthersAreFaster(t *testing.T) {
 	if err := rdb.LPush(t.Context(), Pending, "b", "a").Err(); err != nil {
 		t.Fatal(err)
 	}
-	w := &waiter{ctx: t.Context(), client: rdb, interval: 5 * time.Millisecond}
+	w := &waiter{ctx: t.Context(), client: rdb, interval: 5 * time.Millisecond, ready: always}
 	reply := error(redis.Nil)
 	look := w.ProcessHook(func(context.Context, redis.Cmder) error { return reply })
 	ask := redis.NewCmd(t.Context(), "evalsha", "some-sha", 4, Pending)

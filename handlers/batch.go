@@ -1,0 +1,106 @@
+package handlers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"drydock/model"
+	"drydock/tasks"
+)
+
+// patience is how long an object waits for its update to begin before it is given back to the queue: long enough for those in front of it
+// if they do no more than write, and short beside hooks, which must not make it wait here while other workers are idle.
+const patience = time.Second
+
+// batcher runs the updates of the objects that tasks name, so many at once in the process, however many tasks there are.
+type batcher struct {
+	update   func(context.Context, model.Ref) error
+	tasks    Enqueuer
+	patience time.Duration
+	log      *slog.Logger
+	// slots holds an element for each update that runs.
+	slots chan struct{}
+}
+
+func newBatcher(u *Updater, concurrency int, log *slog.Logger) *batcher {
+	return &batcher{update: u.serve, tasks: u.tasks, patience: patience, log: log, slots: make(chan struct{}, concurrency)}
+}
+
+// ProcessTask implements [asynq.Handler]. Its error is that of all objects whose update failed; asynq tries the whole task again, which
+// costs those that have nothing to do a look. When ctx ends, what has not begun is left to whoever gets the task next, or to the sweeper.
+func (b *batcher) ProcessTask(ctx context.Context, t *asynq.Task) error {
+	refs, err := tasks.Parse(t.Type(), t.Payload())
+	if err != nil {
+		return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
+	}
+	errs := make([]error, len(refs)+1)
+	var wg sync.WaitGroup
+	late := time.NewTimer(b.patience)
+	defer late.Stop()
+begin:
+	for i, ref := range refs {
+		select {
+		case b.slots <- struct{}{}:
+			wg.Go(func() {
+				defer func() { <-b.slots }()
+				errs[i] = b.run(ctx, ref)
+			})
+		case <-late.C:
+			b.giveBack(ctx, refs[i:])
+			break begin
+		case <-ctx.Done():
+			errs[len(refs)] = ctx.Err()
+			break begin
+		}
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// run keeps a panic from ending the process: asynq does so in its own goroutines alone.
+func (b *batcher) run(ctx context.Context, ref model.Ref) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			b.log.Error("update panicked", "object", ref.String(), "panic", p, "stack", string(debug.Stack()))
+			err = fmt.Errorf("update %s: panic: %v", ref, p)
+		}
+	}()
+	return b.update(ctx, ref)
+}
+
+// giveBack makes tasks of their own for objects, so that each goes to whichever worker has a slot for it. Should it fail, the sweeper finds
+// them.
+func (b *batcher) giveBack(ctx context.Context, refs []model.Ref) {
+	for _, ref := range refs {
+		if err := b.tasks.Enqueue(ctx, ref); err != nil {
+			b.log.Warn("could not give updates back; the sweeper will", "objects", len(refs), "error", err)
+			return
+		}
+	}
+}
+
+// awaitSlot returns when an update could begin, or when ctx has ended.
+func (b *batcher) awaitSlot(ctx context.Context) {
+	select {
+	case b.slots <- struct{}{}:
+		<-b.slots
+	case <-ctx.Done():
+	}
+}
+
+// serve updates an object if its namespace is one of ours, and otherwise gives it back to the sweepers of those whose it is.
+func (u *Updater) serve(ctx context.Context, ref model.Ref) error {
+	if len(u.cfg.Namespaces) > 0 && !slices.Contains(u.cfg.Namespaces, ref.Namespace) {
+		_, err := u.store.Busy(ctx, ref, model.NewWriter(), time.Millisecond)
+		return err
+	}
+	return u.Update(ctx, ref)
+}
