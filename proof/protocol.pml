@@ -3,21 +3,23 @@
  * under its holder, tasks that are lost, doubled or late, replies that are lost, and a failover of Redis that forgets the last writes.
  *
  * Each atomic block is one Lua script, and is named after it; the comments on the right are the script's own words. Time is left out: what
- * becomes due "after the visibility" may become due at any moment, which is more than any clock allows. Commands are 1, 2, … in the order
- * in which they were sent; the last one is the release.
+ * is in the wake index may become due at any moment, which is more than any clock allows. Commands are 1, 2, … in the order in which they
+ * were sent; any of them may be the release. A run opens the object, which writes nothing; its first write takes the pen if the object is
+ * still as it was read.
  *
- * Checked (make model): one writer at a time; nothing consumed twice, out of order, or popped without being applied; no step applied twice;
- * whatever owes an update is in the wake index, at every moment; when nothing moves any more, everything accepted is consumed and the
- * object destroyed (Standstill); and, under weak fairness, that comes to pass (ltl recovers). Each MUTATE_… takes away one thing that the
- * protocol does; each makes a check fail. With NO_LOCK the object lock is switched off: safety does not rest on it.
+ * Checked (make model): one writer at a time, who knows what it writes upon; nothing consumed twice, out of order, or popped without being
+ * applied; no step applied twice; whatever owes an update is in the wake index, at every moment; when nothing moves any more, everything
+ * accepted is consumed and the object destroyed, and whatever a word was about has been seen (Standstill); and, under weak fairness, that comes
+ * to pass (ltl recovers). Each MUTATE_… takes away one thing that the protocol does; each makes a check fail. With NO_LOCK the object lock is switched off: safety does not rest on it.
  */
 
 #ifndef SENDERS
-#define SENDERS 2       /* each sends one command: together they are what is waiting */
+#define SENDERS 2       /* each sends one command */
 #endif
-#ifndef WORKERS
-#define WORKERS 2
+#ifndef NEIGHBOURS
+#define NEIGHBOURS 0    /* each gives one word without a command */
 #endif
+#define WORKERS 2       /* to one, the other is 3 - me */
 #ifndef CRASHES
 #define CRASHES 1       /* faults are few, and then they stop */
 #endif
@@ -38,19 +40,22 @@
 #endif
 
 mtype = { live, released, destroyed };          /* states of the object */
-mtype = { absent, later, due };                 /* its place in the wake index */
 
 /* ---- what Redis holds about the object ------------------------------------------------------------------------------------------- */
 typedef Object {
   mtype status;
-  byte  version;
-  byte  writer;         /* random in truth; here the worker who claimed, since its earlier claims are over */
+  byte  version;        /* counts to 3 and begins anew, which can only let more pass */
+  byte  writer;         /* random in truth; here a number that nobody else knows */
 #ifdef MUTATE_FENCE_ONLY
   byte  fence;
 #endif
   byte  head, tail;     /* waiting are head+1 .. tail */
-  bit   woken;
-  mtype wake
+  byte  woken;          /* the last word that no run has heard, 0 = none. Each is another: the instant in truth, here its sender */
+  byte  room;           /* what a word without a command was about: whoever opens the object after it sees it. 0 = nothing */
+#if FAILOVERS > 0
+  bit   made;           /* what the last step made of the object, which its version does not tell */
+#endif
+  bool  wake            /* it is in the wake index */
 };
 Object o;
 
@@ -60,18 +65,28 @@ byte lock;              /* 0 = free, else the worker */
 bit  orphan;            /* its holder is dead */
 byte crashes, expiries, losses, doubles, resends, failovers;
 
+/* ---- what a run knows, by worker: it opens the object as reader, and becomes its writer with its first write ----------------------- */
+byte mine[WORKERS + 1];         /* its own writer, made up for its first write */
+byte read[WORKERS + 1];         /* the writer that it read; 0 = it has the pen */
+
+/* ---- what is decided beforehand, and does not change -------------------------------------------------------------------------------- */
+byte the_release;       /* which command is the release */
+bit  hooks;             /* is there outside work before it is destroyed? */
+
 /* ---- ghosts: what an onlooker knows ------------------------------------------------------------------------------------------------ */
-byte rightful;          /* who claimed last */
 byte accepted;          /* commands answered with 202 */
 byte consumed;          /* the last command consumed */
 bool forgotten;         /* a failover has forgotten acknowledged writes */
 
 #if FAILOVERS > 0
 Object replica;         /* what a replica has: some earlier state */
+#define in_use(w) (w == o.writer || w == read[1] || w == read[2] || w == mine[3 - me] || w == replica.writer)
+#else
+#define in_use(w) (w == o.writer || w == read[1] || w == read[2] || w == mine[3 - me])
 #endif
 
-#define owes (o.head < o.tail || o.status == released || o.woken)
-#define quiet (crashes == CRASHES && expiries == EXPIRIES && losses == LOSSES && doubles == DOUBLES && resends == RESENDS)
+#define next(version) ((version + 1) % 4)
+#define owes (o.status != destroyed && (o.head < o.tail || o.status == released || o.woken || o.room))
 
 inline enqueue() {
   if
@@ -81,181 +96,307 @@ inline enqueue() {
 }
 
 inline check() {
-  assert(!owes || o.wake != absent);            /* every object that owes an update is in wake */
+  assert(!owes || o.wake);                      /* every object that owes an update is in wake */
   assert(forgotten || o.head == consumed)       /* nothing is popped but in the write that applies it */
 }
 
-/* ---- senders ---------------------------------------------------------------------------------------------------------------------- */
-proctype Sender() {
-  bool turned_on;
-  atomic {                                      /* send.lua */
-    turned_on = false;
-    if
-    :: o.status == destroyed || o.status == released -> goto refused        /* the state takes no commands */
-    :: else
-    fi;
-    o.tail++;                                   /* push: record, RPUSH */
-    accepted++;
-    o.wake = (o.wake == due -> due : later);    /* owe: ZADD wake LT */
-    if
-    :: !o.woken -> o.woken = 1; turned_on = true
-    :: else
-    fi;
-    check()
-  }
-  /* The process may die right here: then nobody enqueues. */
+/* owe gives the object a word; only the one that breaks the silence enqueues a task. */
+inline owe(word) {
+  o.wake = true;                                /* ZADD wake LT */
+  breaks = (o.woken == 0);
+#ifdef MUTATE_COUNT_WORDS
+  o.woken++
+#else
+  o.woken = word
+#endif
+}
+
+/* tell enqueues a task, unless the process dies right here: then nobody does. */
+inline tell() {
   if
-  :: turned_on -> enqueue()
+  :: breaks -> enqueue()
   :: crashes < CRASHES -> crashes++
-  :: !turned_on
-  fi;
-refused:
-  skip
+  :: !breaks
+  fi
+}
+
+/* ---- senders, and a neighbour who leaves something behind ---------------------------------------------------------------------------- */
+proctype Sender(byte word) {
+  bool breaks;
+  atomic {                                      /* send.lua */
+    if
+    :: o.status == live ->
+       o.tail++;                                /* push: record, RPUSH */
+       accepted++;
+       owe(word);
+       check()
+    :: else                                     /* the state takes no commands */
+    fi
+  }
+  tell()
+}
+
+proctype Neighbour(byte word) {
+  bool breaks;
+  atomic {                                      /* pass_on, in a write of its own object */
+    if
+    :: o.status == live ->
+       o.room = word;
+       owe(word);
+       check()
+    :: else                                     /* it waits no more */
+    fi
+  }
+  tell()
 }
 
 /* ---- workers ----------------------------------------------------------------------------------------------------------------------- */
+
+/* renumber gives whoever has the pen the number 1: writers are random, so that it matters only which of them are the same. */
+#define swapped(w) (w == o.writer -> 1 : (w == 1 -> o.writer : w))
+inline renumber() {
+  read[1] = swapped(read[1]); read[2] = swapped(read[2]); mine[1] = swapped(mine[1]); mine[2] = swapped(mine[2]);
+#if FAILOVERS > 0
+  replica.writer = swapped(replica.writer);
+#endif
+  o.writer = 1
+}
+
+/* take makes a run the writer, and the words heard that were there when it opened the object; those that came in since stay. */
+inline take() {
+  assert(o.writer == read[me] && o.version == version);                     /* what it read is what is there */
+  if
+  :: mine[me] == 0 ->
+     do
+     :: mine[me] == 0 || in_use(mine[me]) -> mine[me]++
+     :: else -> break
+     od
+  :: else                                       /* sent again, the same */
+  fi;
+  o.writer = mine[me];
+  renumber();
+#ifdef MUTATE_FENCE_ONLY
+  o.fence++;
+#endif
+#ifdef MUTATE_COUNT_WORDS
+  o.woken = (o.woken > heard -> o.woken - heard : 0)
+#else
+#ifdef MUTATE_FORGET_WORDS
+  o.woken = 0
+#else
+  o.woken = (o.woken == heard -> 0 : o.woken)
+#endif
+#endif
+}
+
+/* leave_wake takes the object out of wake, unless something came in. By then the run has made use of whatever it saw. */
+inline leave_wake() {
+  o.room = (o.room == saw -> 0 : o.room);
+  if
+#ifndef MUTATE_NO_LOOK
+  :: o.status != destroyed && (o.woken || o.head < o.tail) -> again = true
+#endif
+  :: else -> again = false; o.wake = false
+  fi
+}
+
+/* plan decides on the next step: whatever waits is consumed, which leads to another state if the release is there or the hook is done. */
+inline plan(next) {
+  to = next;
+  applied = 0;
+  if
+  :: to != released -> finishes = 1
+  :: to != destroyed -> finishes = 0
+  fi;
+#if FAILOVERS > 0
+  if
+  :: makes = 0
+  :: makes = 1
+  fi
+#endif
+}
+
+inline forget() {
+  mine[me] = 0; read[me] = 0; version = 0; status = 0; n = 0; heard = 0; saw = 0; to = 0; finishes = 0; again = 0; applied = 0;
+#ifdef MUTATE_FENCE_ONLY
+  fence = 0;
+#endif
+#if FAILOVERS > 0
+  made = 0; makes = 0;
+#endif
+}
+
+#ifdef MUTATE_NO_WRITER
+#define has_pen (o.writer == mine[me] || mine[me] && read[me] == 0)
+#else
+#define has_pen (o.writer == mine[me])
+#endif
+
+#ifdef MUTATE_NO_VERSION
+#define is_repeat false
+#define is_as_read true
+#else
+#define is_repeat (o.version == next(version))
+#define is_as_read (o.version == version && o.status == status && o.head + n <= o.tail)
+#endif
+
+#ifdef MUTATE_NO_READ_CHECK
+#define may_take (read[me] != 0)
+#else
+#ifdef MUTATE_FENCE_ONLY
+#define may_take (read[me] != 0 && o.fence == fence && is_as_read)
+#else
+#define may_take (read[me] != 0 && o.writer == read[me] && is_as_read)
+#endif
+#endif
+
 proctype Worker(byte me) {
-  byte version, n, tail;
-  mtype status;
-  bool resent;
+  byte version, n, heard, saw;
+  mtype status, to;
+  bit finishes, again, applied;
 #ifdef MUTATE_FENCE_ONLY
   byte fence;
 #endif
-  byte effects;
+#if FAILOVERS > 0
+  bit made, makes;
+#endif
 
 endidle:
-  atomic { tasks > 0 -> tasks-- }
-  atomic {                                      /* TryLock */
-    if
+  atomic {
+    tasks > 0 -> tasks--;
+    if                                          /* TryLock */
 #ifdef NO_LOCK
     :: true
 #else
     :: lock == 0 -> lock = me
-    :: lock != 0 ->               /* busy.lua: a little later, and never later than it is owed */
+    :: lock != 0 ->                             /* busy.lua: a little later, and never later than it is owed */
        if
-       :: o.status != destroyed -> o.wake = (o.wake == due -> due : later)
+       :: o.status != destroyed -> o.wake = true
        :: else
        fi;
-       check();
        goto endidle
 #endif
+    :: crashes < CRASHES -> crashes++; goto endidle
     fi
   }
 
-claim:
-  atomic {                                      /* claim.lua */
+open:
+  atomic {                                      /* open.lua: reads, and takes nothing */
+    forget();
     if
-    :: o.status == destroyed -> o.wake = absent; o.woken = 0; goto unlock
+    :: o.status == destroyed -> o.wake = false; goto unlock
+    :: o.status == live && !o.woken && o.head == o.tail && !o.wake -> goto unlock               /* nothing is owed, nothing is written */
     :: else
     fi;
-    rightful = me;
-    o.writer = me;                              /* a fresh writer … */
-#if FAILOVERS > 0
-    if
-    :: replica.writer == me -> replica.writer = 0                           /* … which no earlier state can have */
-    :: else
-    fi;
-#endif
+    read[me] = o.writer; version = o.version; status = o.status; n = o.tail - o.head; heard = o.woken; saw = o.room;
 #ifdef MUTATE_FENCE_ONLY
-    if
-    :: o.fence == 4 -> goto unlock              /* far enough to see it fail */
-    :: else -> o.fence++; fence = o.fence       /* … and a higher fence */
-    fi;
+    fence = o.fence;
 #endif
-    o.woken = 0;
-#ifdef MUTATE_LEAVE_WAKE
-    o.wake = absent;
-#else
-    o.wake = later;                             /* now + visibility */
+#if FAILOVERS > 0
+    made = o.made;
 #endif
-    version = o.version; status = o.status; tail = o.tail; n = o.tail - o.head;
 #ifdef MUTATE_POP_EARLY
     o.head = o.tail;
 #endif
-    check()
+    check();
+    if
+    :: status == live && n == 0 -> goto finish  /* nothing to apply */
+    :: status == live && n > 0 && o.tail < the_release -> plan(live)
+    :: status == live && o.tail >= the_release && !hooks -> plan(destroyed)
+    :: status == live && o.tail >= the_release && hooks -> plan(released)   /* which is the intent of the hook */
+    :: status == released -> plan(released)     /* only who has the pen begins a hook */
+    fi
   }
 
   /* Here a worker may pause for ever so long, or die; so it may wherever two atomic blocks meet. */
-  if
-  :: crashes < CRASHES -> crashes++; goto dead
-  :: true
-  fi;
-
-  /* The step: consume what waits; live goes to released if the release is there; released goes to destroyed after its hook. */
-  resent = false; effects = 0;
-  if
-  :: n == 0 && status == live -> goto finish    /* nothing to apply */
-  :: else
-  fi;
 apply:
-  atomic {                                      /* apply_lease.lua, guard */
-    if
-#ifdef MUTATE_NO_WRITER
-    :: true
-#else
-#ifdef MUTATE_FENCE_ONLY
-    :: o.fence == fence
-#else
-    :: o.writer == me
-#endif
-#endif
-    :: else -> goto unlock                      /* stale */
-    fi;
-#ifndef MUTATE_NO_VERSION
-    if
-    :: o.version == version + 1 && resent -> goto finish    /* repeat: applied before, and its reply was lost */
-    :: o.version == version && o.status == status && o.head + n <= o.tail
-    :: else -> goto unlock                      /* stale */
-    fi;
-#endif
-    /* All checks have passed; the writes begin. */
-    assert(rightful == me);                     /* one writer at a time: the last who claimed */
-    assert(forgotten || effects == 0);          /* no step applied twice */
-    effects++;
-    if
-    :: n > 0 ->
-       assert(forgotten || o.head == consumed); /* in order, none left out, none twice */
-       o.head = o.head + n;
-       consumed = o.head
-    :: else
-    fi;
-    o.version++;
-    if
-    :: status == live && tail == SENDERS -> o.status = released           /* the last command is the release */
-    :: status == released ->
-       o.status = destroyed;
-       consumed = o.tail; o.head = o.tail       /* what nobody read any more is superseded in the same write */
-    :: else
-    fi;
-    check()
-  }
   if
-  :: resends < RESENDS -> resends++; resent = true; goto apply             /* the reply was lost: go-redis sends it again */
   :: crashes < CRASHES -> crashes++; goto dead
-  :: true
+  :: atomic {                                   /* apply_lease.lua, guard */
+       if
+       :: has_pen && is_repeat -> goto repeat   /* applied before, and its reply was lost */
+       :: has_pen && !is_repeat && is_as_read
+       :: !has_pen && may_take ->
+          take();
+#ifdef MUTATE_LEAVE_WAKE
+          o.wake = false
+#else
+          o.wake = true                         /* now + visibility */
+#endif
+       :: else -> goto unlock                   /* stale */
+       fi;
+       /* All checks have passed; the writes begin. */
+       assert(o.writer == mine[me]);            /* one writer at a time: the last who took the pen */
+       assert(forgotten || !applied);           /* no step applied twice */
+       applied = 1;
+#if FAILOVERS > 0
+       assert(o.made == made);                  /* it knows what it writes upon */
+       o.made = makes;
+#endif
+       if
+       :: n > 0 ->
+          assert(forgotten || o.head == consumed);                          /* in order, none left out, none twice */
+          o.head = o.head + n;
+          consumed = o.head
+       :: else
+       fi;
+       o.version = next(o.version);
+       o.status = to;
+       if
+       :: to == destroyed -> consumed = o.tail; o.head = o.tail             /* what nobody has read is superseded in the same write */
+       :: else
+       fi;
+repeat:
+       if
+       :: finishes -> leave_wake()
+       :: else
+       fi;
+       check()
+     }
+  fi;
+  if
+  :: resends < RESENDS -> resends++; goto apply /* the reply was lost: go-redis sends it again */
+  :: crashes < CRASHES -> crashes++; goto dead
+  :: finishes && again -> goto open
+  :: finishes && !again -> goto unlock
+  :: atomic { !finishes ->
+       read[me] = 0; version = next(version); status = to; n = 0;
+#if FAILOVERS > 0
+       made = makes;
+#endif
+       if
+       :: status == released -> plan(destroyed); goto apply                 /* its hook is done */
+       :: else -> to = 0; applied = 0
+       fi
+     }
   fi;
 
 finish:
-  atomic {                                      /* finish.lua */
-    if
-    :: o.status == destroyed -> o.wake = absent; o.woken = 0; goto unlock
-    :: o.status != destroyed && o.writer != me -> goto unlock             /* stale */
-#ifdef MUTATE_NO_LOOK
-    :: o.status == live && o.writer == me -> o.wake = absent
-#else
-    :: o.status != destroyed && o.writer == me && (o.woken || o.head < o.tail || o.status == released) -> goto claim
-    :: o.writer == me && !o.woken && o.head == o.tail && o.status == live -> o.wake = absent
-#endif
-    fi;
-    check()
-  }
+  if
+  :: crashes < CRASHES -> crashes++; goto dead
+  :: atomic {                                   /* finish.lua */
+       if
+       :: has_pen
+       :: !has_pen && may_take -> take()
+       :: else -> goto unlock                   /* stale */
+       fi;
+       leave_wake();
+       check()
+     }
+  fi;
+  if
+  :: resends < RESENDS -> resends++; goto finish
+  :: again -> goto open
+  :: !again
+  fi;
 
 unlock:
   atomic {
     if
     :: lock == me -> lock = 0
     :: else
-    fi
+    fi;
+    forget()
   }
   /* Look once more: a task that found the lock busy after our last look is gone. */
   if
@@ -269,7 +410,8 @@ dead:                                           /* kill -9: the lock stays until
     if
     :: lock == me -> orphan = 1
     :: else
-    fi
+    fi;
+    forget()
   }
   goto endidle
 }
@@ -278,12 +420,22 @@ dead:                                           /* kill -9: the lock stays until
 active proctype Sweeper() {
 end:
   do
-  :: atomic { o.wake == later -> o.wake = due }                             /* time passes */
 #ifndef MUTATE_NO_SWEEPER
-  :: atomic { o.wake == due -> o.wake = later; enqueue() }                  /* due.lua: out of sight for the visibility, and a task */
+  :: atomic { o.wake -> enqueue() }                                         /* due.lua: time has passed, so that it is due */
 #endif
-  :: o.status == destroyed && o.wake == absent && tasks == 0 -> break
+  :: o.status == destroyed && !o.wake && tasks == 0 && failovers == FAILOVERS -> break
   od
+}
+
+inline copy(to, from) {
+  to.status = from.status; to.version = from.version; to.writer = from.writer;
+#ifdef MUTATE_FENCE_ONLY
+  to.fence = from.fence;
+#endif
+  to.head = from.head; to.tail = from.tail; to.woken = from.woken; to.room = from.room; to.wake = from.wake;
+#if FAILOVERS > 0
+  to.made = from.made
+#endif
 }
 
 active proctype Faults() {
@@ -293,24 +445,8 @@ end:
   :: atomic { losses < LOSSES && tasks > 0 -> losses++; tasks = 0 }         /* every asynq key deleted */
   :: atomic { doubles < DOUBLES && tasks > 0 -> doubles++; enqueue() }
 #if FAILOVERS > 0
-  :: atomic {                                                               /* a replica that lags takes over */
-       failovers < FAILOVERS && replica.version <= o.version -> failovers++;
-       o.status = replica.status; o.version = replica.version; o.writer = replica.writer;
-#ifdef MUTATE_FENCE_ONLY
-       o.fence = replica.fence;
-#endif
-       o.head = replica.head; o.tail = replica.tail; o.woken = replica.woken; o.wake = replica.wake;
-       rightful = replica.writer;                                           /* of the claims that are still known */
-       forgotten = true
-     }
-  :: atomic {                                                               /* replication catches up */
-       failovers < FAILOVERS ->
-       replica.status = o.status; replica.version = o.version; replica.writer = o.writer;
-#ifdef MUTATE_FENCE_ONLY
-       replica.fence = o.fence;
-#endif
-       replica.head = o.head; replica.tail = o.tail; replica.woken = o.woken; replica.wake = o.wake
-     }
+  :: atomic { failovers < FAILOVERS -> failovers++; forgotten = true; copy(o, replica); renumber() }        /* a replica that lags takes over */
+  :: atomic { failovers < FAILOVERS -> copy(replica, o) }                   /* replication catches up */
 #endif
   :: o.status == destroyed -> break
   od
@@ -327,24 +463,36 @@ end:
   od
 }
 
-#define done (o.status == destroyed && consumed == accepted && o.wake == absent)
+#define done (o.status == destroyed && consumed == accepted && !o.wake)
 
 /* When nothing moves any more, nothing is left to do. */
 active proctype Standstill() {
-  timeout -> assert(forgotten || done)
+  timeout -> assert(done || (forgotten || SENDERS == 0) && !owes && !o.wake)
 }
 
 init {
   byte i;
   atomic {
-    o.status = live; o.wake = absent;
+    o.status = live; o.wake = false; o.writer = 1;
 #if FAILOVERS > 0
-    replica.status = live; replica.wake = absent;
+    copy(replica, o);
 #endif
-    for (i : 1 .. SENDERS) { run Sender() }
+#if SENDERS > 0
+    select(the_release : 1 .. SENDERS);
+#endif
+    if
+    :: hooks = 0
+    :: hooks = 1
+    fi;
+#if SENDERS > 0
+    for (i : 1 .. SENDERS) { run Sender(i) }
+#endif
+#if NEIGHBOURS > 0
+    for (i : 1 .. NEIGHBOURS) { run Neighbour(SENDERS + i) }
+#endif
     for (i : 1 .. WORKERS) { run Worker(i) }
   }
 }
 
-/* And it does not move for ever without getting there: once all is accepted, all is consumed and the object destroyed. */
-ltl recovers { <> (accepted == SENDERS) -> <> [] done }
+/* And it does not move for ever without getting there: once the release is accepted, all is consumed and the object destroyed. */
+ltl recovers { <> (accepted >= the_release) -> <> [] done }
