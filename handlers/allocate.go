@@ -267,6 +267,12 @@ func (r *leaseRun) acquire(ctx context.Context, p *place, left int, ahead []stri
 		return false, err
 	}
 	if hooks.AcquireLease != nil {
+		// Hooks are told of the leases, too, which the survey has only counted.
+		if p.res, err = r.store.Resource(ctx, lease.Namespace, p.res.ID); errors.Is(err, model.ErrResourceNotFound) {
+			return false, model.ErrResourceUnusable
+		} else if err != nil {
+			return false, err
+		}
 		err := r.hook(ctx, work{name: "acquire", key: "acquire/" + p.res.ID, timeout: hooks.Timeout}, func(ctx context.Context, call blueprints.Call) error {
 			more, err := hooks.AcquireLease(ctx, call, p.res, lease)
 			slots = append(slots, more...)

@@ -26,12 +26,37 @@ type batcher struct {
 	tasks    Enqueuer
 	patience time.Duration
 	log      *slog.Logger
-	// slots holds an element for each update that runs.
-	slots chan struct{}
+	// turn is held by the task whose objects begin, so that they do in the order of the tasks.
+	turn chan struct{}
+	// begins is received from by those that run updates, one at a time each. They live as long as the batcher: a goroutine of its own for
+	// each update would spend a tenth of it on growing its stack.
+	begins chan func()
+	stop   context.CancelFunc
 }
 
 func newBatcher(u *Updater, concurrency int, log *slog.Logger) *batcher {
-	return &batcher{update: u.serve, tasks: u.tasks, patience: patience, log: log, slots: make(chan struct{}, concurrency)}
+	b := &batcher{update: u.serve, tasks: u.tasks, patience: patience, log: log}
+	b.start(concurrency)
+	return b
+}
+
+// start starts so many that run updates, until stop is called.
+func (b *batcher) start(concurrency int) {
+	b.turn, b.begins = make(chan struct{}, 1), make(chan func())
+	ctx, stop := context.WithCancel(context.Background())
+	b.stop = stop
+	for range concurrency {
+		go func() {
+			for {
+				select {
+				case update := <-b.begins:
+					update()
+				case <-ctx.Done():
+					return
+				}
+			}
+		}()
+	}
 }
 
 // ProcessTask implements [asynq.Handler]. Its error is that of all objects whose update failed; asynq tries the whole task again, which
@@ -41,28 +66,43 @@ func (b *batcher) ProcessTask(ctx context.Context, t *asynq.Task) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
 	}
-	errs := make([]error, len(refs)+1)
-	var wg sync.WaitGroup
+	errs := make([]error, len(refs))
+	var running sync.WaitGroup
+	running.Add(len(refs))
+	begun, err := b.begin(ctx, len(refs), func(i int) {
+		defer running.Done()
+		errs[i] = b.run(ctx, refs[i])
+	})
+	running.Add(begun - len(refs))
+	if err == nil && begun < len(refs) {
+		b.giveBack(ctx, refs[begun:])
+	}
+	running.Wait()
+	return errors.Join(append(errs, err)...)
+}
+
+// begin has n updates run as soon as somebody is free to, and returns how many have begun when it lost its patience or ctx ended.
+func (b *batcher) begin(ctx context.Context, n int, update func(i int)) (begun int, err error) {
 	late := time.NewTimer(b.patience)
 	defer late.Stop()
-begin:
-	for i, ref := range refs {
+	select {
+	case b.turn <- struct{}{}:
+		defer func() { <-b.turn }()
+	case <-late.C:
+		return 0, nil
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+	for i := range n {
 		select {
-		case b.slots <- struct{}{}:
-			wg.Go(func() {
-				defer func() { <-b.slots }()
-				errs[i] = b.run(ctx, ref)
-			})
+		case b.begins <- func() { update(i) }:
 		case <-late.C:
-			b.giveBack(ctx, refs[i:])
-			break begin
+			return i, nil
 		case <-ctx.Done():
-			errs[len(refs)] = ctx.Err()
-			break begin
+			return i, ctx.Err()
 		}
 	}
-	wg.Wait()
-	return errors.Join(errs...)
+	return n, nil
 }
 
 // run keeps a panic from ending the process: asynq does so in its own goroutines alone.
@@ -87,11 +127,16 @@ func (b *batcher) giveBack(ctx context.Context, refs []model.Ref) {
 	}
 }
 
-// awaitSlot returns when an update could begin, or when ctx has ended.
+// awaitSlot returns when an update could begin and none waits to, or when ctx has ended.
 func (b *batcher) awaitSlot(ctx context.Context) {
 	select {
-	case b.slots <- struct{}{}:
-		<-b.slots
+	case b.turn <- struct{}{}:
+		defer func() { <-b.turn }()
+	case <-ctx.Done():
+		return
+	}
+	select {
+	case b.begins <- func() {}:
 	case <-ctx.Done():
 	}
 }

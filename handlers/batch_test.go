@@ -20,11 +20,13 @@ import (
 )
 
 // newTestBatcher returns a batcher whose updates are the test's, and the calls that give objects back.
-func newTestBatcher(concurrency int, update func(context.Context, model.Ref) error) (*batcher, *givenBack) {
+func newTestBatcher(t *testing.T, concurrency int, update func(context.Context, model.Ref) error) (*batcher, *givenBack) {
+	t.Helper()
 	back := &givenBack{}
-	return &batcher{
-		update: update, tasks: back, patience: patience, log: slog.New(slog.DiscardHandler), slots: make(chan struct{}, concurrency),
-	}, back
+	b := &batcher{update: update, tasks: back, patience: patience, log: slog.New(slog.DiscardHandler)}
+	b.start(concurrency)
+	t.Cleanup(b.stop)
+	return b, back
 }
 
 type givenBack struct {
@@ -64,7 +66,7 @@ func TestBatchesShareTheSlots(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const slots, batches = 4, 5
 		var running, most, done atomic.Int64
-		b, back := newTestBatcher(slots, func(context.Context, model.Ref) error {
+		b, back := newTestBatcher(t, slots, func(context.Context, model.Ref) error {
 			most.Store(max(most.Load(), running.Add(1)))
 			time.Sleep(time.Millisecond)
 			running.Add(-1)
@@ -91,12 +93,62 @@ func TestBatchesShareTheSlots(t *testing.T) {
 	})
 }
 
+// TestUpdatesBeginInTheOrderOfTheTasks: one after the other, and no task is asked for while an object of the last one waits.
+func TestUpdatesBeginInTheOrderOfTheTasks(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var began []model.Ref
+		next := make(chan struct{})
+		b, _ := newTestBatcher(t, 2, func(_ context.Context, ref model.Ref) error {
+			mu.Lock()
+			began = append(began, ref)
+			mu.Unlock()
+			<-next
+			return nil
+		})
+		var wg sync.WaitGroup
+		var want []model.Ref
+		for range 3 {
+			task, refs := batchOf(t, 4)
+			want = append(want, refs...)
+			wg.Go(func() {
+				if err := b.ProcessTask(t.Context(), task); err != nil {
+					t.Error(err)
+				}
+			})
+			synctest.Wait()
+		}
+		asked := make(chan struct{})
+		go func() { b.awaitSlot(t.Context()); close(asked) }()
+		for range want {
+			synctest.Wait()
+			select {
+			case <-asked:
+				if len(began) < len(want) {
+					t.Errorf("asked for a task when %d of %d had begun", len(began), len(want))
+				}
+			default:
+			}
+			next <- struct{}{}
+		}
+		wg.Wait()
+		<-asked
+		// Two begin at once, in any order.
+		for i := 2; i < len(want); i++ {
+			if began[i] != want[i] {
+				t.Fatalf("began as %v, want %v", began, want)
+			}
+		}
+	})
+}
+
 // TestBatchGivesBackWhatCannotBegin: long hooks must not keep objects from workers that are idle.
 func TestBatchGivesBackWhatCannotBegin(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var ran atomic.Int64
-		b, back := newTestBatcher(3, func(context.Context, model.Ref) error {
+		b, back := newTestBatcher(t, 3, func(context.Context, model.Ref) error {
 			ran.Add(1)
 			time.Sleep(time.Minute)
 			return nil
@@ -126,11 +178,11 @@ func TestBatchGoesOnAfterFailures(t *testing.T) {
 	var refs []model.Ref
 	var ran atomic.Int64
 	errOdd := errors.New("odd")
-	b, _ := newTestBatcher(2, func(_ context.Context, ref model.Ref) error {
+	b, _ := newTestBatcher(t, 2, func(_ context.Context, ref model.Ref) error {
 		ran.Add(1)
 		switch ref {
 		case refs[0]:
-			panic("at the disco")
+			panic("of the test")
 		case refs[1]:
 			return errOdd
 		}
@@ -139,11 +191,11 @@ func TestBatchGoesOnAfterFailures(t *testing.T) {
 	task, list := batchOf(t, 6)
 	refs = list
 	err := b.ProcessTask(t.Context(), task)
-	if !errors.Is(err, errOdd) || errors.Is(err, asynq.SkipRetry) || !strings.Contains(err.Error(), refs[0].String()+": panic: at the disco") {
+	if !errors.Is(err, errOdd) || errors.Is(err, asynq.SkipRetry) || !strings.Contains(err.Error(), refs[0].String()+": panic: of the test") {
 		t.Errorf("ProcessTask() = %v", err)
 	}
-	if ran.Load() != 6 || len(b.slots) != 0 {
-		t.Errorf("%d updates, %d slots in use", ran.Load(), len(b.slots))
+	if ran.Load() != 6 {
+		t.Errorf("%d updates", ran.Load())
 	}
 	if err := b.ProcessTask(t.Context(), asynq.NewTask("batch:update", []byte(`{}`))); !errors.Is(err, asynq.SkipRetry) {
 		t.Errorf("ProcessTask() of nonsense = %v, want no retry", err)
@@ -157,7 +209,7 @@ func TestBatchWhoseTimeIsUp(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var ran atomic.Int64
 		stop := make(chan struct{})
-		b, back := newTestBatcher(1, func(context.Context, model.Ref) error {
+		b, back := newTestBatcher(t, 1, func(context.Context, model.Ref) error {
 			ran.Add(1)
 			<-stop
 			return nil
@@ -183,9 +235,10 @@ func TestAwaitSlot(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
-		b, _ := newTestBatcher(1, nil)
+		b, _ := newTestBatcher(t, 1, nil)
 		b.awaitSlot(ctx)
-		b.slots <- struct{}{}
+		busy := make(chan struct{})
+		b.begins <- func() { <-busy }
 		returned := make(chan struct{}, 2)
 		wait := func() { b.awaitSlot(ctx); returned <- struct{}{} }
 		go wait()
@@ -193,9 +246,9 @@ func TestAwaitSlot(t *testing.T) {
 		if len(returned) != 0 {
 			t.Error("there is a slot")
 		}
-		<-b.slots
+		close(busy)
 		<-returned
-		b.slots <- struct{}{}
+		b.begins <- func() { <-ctx.Done() }
 		go wait()
 		cancel()
 		<-returned

@@ -198,17 +198,19 @@ func (r *blueprintRun) make(ctx context.Context, bp *opened, offer blueprints.Of
 func (r *blueprintRun) hook(ctx context.Context, w work, fn func(context.Context, blueprints.Call) error) error {
 	bp := r.claim.Blueprint
 	call := blueprints.Call{Object: r.claim.Ref, Fence: r.claim.Fence, Attempt: attempt(bp.Work, w.name)}
-	if bp.Hook != w.name {
+	if bp.Hook != w.name || !r.claim.Taken() {
 		var st store.BlueprintStep
-		st.Progress()
-		st.Hook = &w.name
-		st.Log = append(st.Log, store.Entry{Event: model.EventHookBegun, Text: w.name})
-		bp.Hook, bp.Failures = w.name, 0
+		if bp.Hook != w.name {
+			st.Progress()
+			st.Hook = &w.name
+			st.Log = append(st.Log, store.Entry{Event: model.EventHookBegun, Text: w.name})
+			bp.Hook, bp.Failures = w.name, 0
+		}
 		if _, err := r.apply(ctx, st); err != nil {
 			return err
 		}
 	}
-	return r.runHook(ctx, r.lock, w, call, fn)
+	return r.runHook(ctx, w, call, fn)
 }
 
 // yield puts the blueprint off after a hook failed or asked for time.

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"drydock/blueprints"
-	"drydock/locks"
 	"drydock/model"
 	"drydock/store"
 )
@@ -43,16 +42,22 @@ func describe(err error) string {
 	return text
 }
 
-// runHook runs outside work under the object lock. The caller has stored the intent. A hook that outlives its timeout loses the
-// extension of the lock with it, so that it cannot hold the object for ever.
-func (u *Updater) runHook(ctx context.Context, lock *locks.Lock, w work, call blueprints.Call, fn func(context.Context, blueprints.Call) error) (err error) {
+// runHook runs outside work under the object lock. The caller has stored the intent, and has the pen by that. A hook that outlives its
+// timeout loses the extension of the lock with it, so that it cannot hold the object for ever.
+func (r *run) runHook(ctx context.Context, w work, call blueprints.Call, fn func(context.Context, blueprints.Call) error) (err error) {
 	timeout := w.timeout
 	if timeout <= 0 {
 		timeout = blueprints.DefaultTimeout
 	}
 	hookCtx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("cut off after its timeout of %s", timeout))
 	defer cancel()
-	watchdog := time.AfterFunc(timeout+hookGrace, lock.StopExtending)
+	r.lock.OnExtend(func(ctx context.Context) {
+		if err := r.store.Touch(ctx, r.claim); err != nil {
+			r.log.Warn("could not keep the object out of the sweeper's sight", "object", r.claim.Ref.String(), "error", err)
+		}
+	})
+	defer r.lock.OnExtend(nil)
+	watchdog := time.AfterFunc(timeout+hookGrace, r.lock.StopExtending)
 	defer watchdog.Stop()
 	ends := func(error) {}
 	defer func() { ends(err) }()
@@ -61,12 +66,12 @@ func (u *Updater) runHook(ctx context.Context, lock *locks.Lock, w work, call bl
 			err = &hookError{fmt.Errorf("the hook panicked: %v", p)}
 		}
 	}()
-	if err := lock.Trusted(); err != nil {
+	if err := r.lock.Trusted(); err != nil {
 		return err
 	}
 	call.Key = string(call.Object.Kind) + "/" + call.Object.ID + "/" + w.key
 	var observed context.Context
-	observed, ends = u.observeHook(hookCtx, w, call)
+	observed, ends = r.observeHook(hookCtx, w, call)
 	err = fn(observed, call)
 	switch {
 	case ctx.Err() != nil:

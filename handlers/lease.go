@@ -254,7 +254,7 @@ func (r *leaseRun) waitsForAbove(ctx context.Context) (*model.Resource, error) {
 func (r *leaseRun) hook(ctx context.Context, w work, fn func(context.Context, blueprints.Call) error) error {
 	lease := r.claim.Lease
 	call := blueprints.Call{Object: lease.Ref, Fence: r.claim.Fence, Attempt: attempt(lease.Work.Work, w.name), Host: r.host}
-	if lease.Work.Hook != w.name || len(r.carried.Consume) > 0 {
+	if lease.Work.Hook != w.name || len(r.carried.Consume) > 0 || !r.claim.Taken() {
 		st := store.LeaseStep{}
 		if lease.Work.Hook != w.name {
 			st.Progress()
@@ -266,7 +266,7 @@ func (r *leaseRun) hook(ctx context.Context, w work, fn func(context.Context, bl
 			return err
 		}
 	}
-	return r.runHook(ctx, r.lock, w, call, fn)
+	return r.runHook(ctx, w, call, fn)
 }
 
 // yield puts the lease off after a hook failed or asked for time.

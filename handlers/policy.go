@@ -89,13 +89,14 @@ func newMarket(req model.Request, usable []*opened, snap *store.Snapshot) *marke
 			m.allowance[bp.Name] = max(0, bp.Limit-snap.Resources[bp.Name])
 		}
 	}
-	for _, res := range snap.Free {
+	for _, free := range snap.Free {
+		res := free.Resource
 		bp, ok := byName[res.Blueprint]
 		if !ok {
 			m.elsewhere = true
 			continue
 		}
-		p := &place{res: res, bp: bp, room: res.Free(), load: len(res.Leases)}
+		p := &place{res: res, bp: bp, room: max(0, res.Capacity-free.Load), load: free.Load}
 		if ok, why := p.fits(req); ok {
 			m.free = append(m.free, p)
 			continue
@@ -103,7 +104,7 @@ func newMarket(req model.Request, usable []*opened, snap *store.Snapshot) *marke
 			m.reasons = append(m.reasons, fmt.Sprintf("%s: %s", res.Name, why))
 		}
 		m.elsewhere = true
-		if len(res.Leases) == 0 {
+		if free.Load == 0 {
 			m.unfit = append(m.unfit, res)
 		}
 	}

@@ -385,7 +385,7 @@ func (r *resourceRun) cleanUp(ctx context.Context) (again bool, err error) {
 func (r *resourceRun) hook(ctx context.Context, w work, fn func(context.Context, blueprints.Call) error) error {
 	res := r.claim.Resource
 	call := blueprints.Call{Object: res.Ref, Fence: r.claim.Fence, Attempt: attempt(res.Work.Work, w.name), Host: r.host}
-	if res.Work.Hook != w.name || len(r.carried.Consume) > 0 {
+	if res.Work.Hook != w.name || len(r.carried.Consume) > 0 || !r.claim.Taken() {
 		st := store.ResourceStep{}
 		if res.Work.Hook != w.name {
 			st.Progress()
@@ -397,7 +397,7 @@ func (r *resourceRun) hook(ctx context.Context, w work, fn func(context.Context,
 			return err
 		}
 	}
-	return r.runHook(ctx, r.lock, w, call, fn)
+	return r.runHook(ctx, w, call, fn)
 }
 
 // yield puts the resource off after a hook failed or asked for time.

@@ -29,7 +29,7 @@ type ServerConfig struct {
 // Server takes update tasks from asynq and runs them.
 type Server struct {
 	asynq   *asynq.Server
-	handler asynq.Handler
+	handler *batcher
 	cfg     ServerConfig
 	// hurry ends the waiting for tasks.
 	hurry context.CancelFunc
@@ -42,7 +42,7 @@ const stopGrace = time.Second
 // answer while Redis is away: asynq asks again at once.
 func NewServer(opt asynq.RedisConnOpt, u *Updater, cfg ServerConfig) *Server {
 	if cfg.Concurrency <= 0 {
-		cfg.Concurrency = 20
+		cfg.Concurrency = 50
 	}
 	if cfg.DispatchInterval <= 0 {
 		cfg.DispatchInterval = 10 * time.Millisecond
@@ -105,6 +105,7 @@ func (s *Server) Stop() {
 		// While Redis is away, asynq's goodbye takes most of a minute. Nothing needs it.
 		s.cfg.Logger.Warn("asynq does not stop in time; going on without it")
 	}
+	s.handler.stop()
 }
 
 // asynqLogger gives asynq's messages to slog.

@@ -902,11 +902,27 @@ func (s *simulation) wantNobodyWaits(leases []*model.Lease, resources []*model.R
 		}
 	}
 	for name, bp := range catalog.byName {
-		if bp.Enabled && idle[name] < bp.MinIdle && mayMake(bp, model.Request{Type: bp.Type}) {
+		if bp.Enabled && idle[name] < bp.MinIdle && !s.holdsBack(name) && mayMake(bp, model.Request{Type: bp.Type}) {
 			s.failf("%s has %d idle and could make another, min_idle is %d; its log:\n%s",
 				name, idle[name], bp.MinIdle, s.logText(model.BlueprintRef(s.ns, name)))
 		}
 	}
+}
+
+// holdsBack reports whether a blueprint leaves what there is room for to those who wait, and looks again in a moment.
+func (s *simulation) holdsBack(blueprint string) bool {
+	prefix := "drydock:{" + s.ns + "}:"
+	times, err := s.rdb.HGet(s.ctx, prefix+"blueprint:"+blueprint, "failures").Int()
+	if errors.Is(err, redis.Nil) {
+		return false
+	}
+	s.must(err)
+	at, err := s.rdb.ZScore(s.ctx, prefix+"wake", "blueprint:"+blueprint).Result()
+	if errors.Is(err, redis.Nil) {
+		return false
+	}
+	s.must(err)
+	return times > 0 && int64(at) <= s.clock.Now().Add(sparesAgain).UnixMilli()
 }
 
 // admits reports whether a blueprint admits the lease because of its owner.

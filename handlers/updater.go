@@ -115,9 +115,9 @@ func (u *Updater) updateLocked(ctx context.Context, ref model.Ref) (owed bool, e
 		return false, fmt.Errorf("lock %s: %w", ref, err)
 	}
 	defer lock.Unlock()
-	again := true
+	again, over := true, false
 	for n := 0; again && n < u.maxRounds; n++ {
-		again, err = u.round(lock.Context(), lock, ref)
+		again, over, err = u.round(lock.Context(), lock, ref)
 		if errors.Is(err, model.ErrStaleWriter) {
 			// Somebody else is the writer now, and sees to the object.
 			result = metrics.UpdateStale
@@ -129,6 +129,9 @@ func (u *Updater) updateLocked(ctx context.Context, ref model.Ref) (owed bool, e
 		}
 	}
 	lock.Unlock()
+	if over {
+		return false, nil
+	}
 	if again {
 		u.enqueue(ctx, []model.Ref{ref})
 		return false, nil
@@ -137,29 +140,24 @@ func (u *Updater) updateLocked(ctx context.Context, ref model.Ref) (owed bool, e
 	return u.store.Owed(ctx, ref)
 }
 
-// round is one claim and what follows from it. A panic becomes an error, so that the lock is given back on every path.
-func (u *Updater) round(ctx context.Context, lock *locks.Lock, ref model.Ref) (again bool, err error) {
-	// Both looks at the lock matter: the first keeps us from taking the pen from a rightful writer, the second from working on
-	// when the claim took so long that there may be another.
+// round is one claim and what follows from it; over says that the object is destroyed and will never be owed anything. A panic becomes an
+// error, so that the lock is given back on every path.
+func (u *Updater) round(ctx context.Context, lock *locks.Lock, ref model.Ref) (again, over bool, err error) {
+	// Both looks at the lock matter: an object whose end has passed is claimed at once, and the first keeps us from taking the pen from a
+	// rightful writer; the second keeps us from working on when the look took so long that there may be another.
 	if err := lock.Trusted(); err != nil {
-		return false, err
+		return false, false, err
 	}
 	began := time.Now()
-	claim, err := u.store.Claim(ctx, ref, u.cfg.Worker)
+	claim, err := u.store.Begin(ctx, ref, u.cfg.Worker)
 	if err != nil || claim == nil {
-		return false, err
+		return false, err == nil, err
 	}
 	ctx, end := u.trace(ctx, claim, began)
 	defer func() { end(err) }()
 	if err := lock.Trusted(); err != nil {
-		return false, err
+		return false, false, err
 	}
-	lock.OnExtend(func(ctx context.Context) {
-		if err := u.store.Touch(ctx, claim); err != nil {
-			u.log.Warn("could not keep the object out of the sweeper's sight", "object", ref.String(), "error", err)
-		}
-	})
-	defer lock.OnExtend(nil)
 	defer func() {
 		if p := recover(); p != nil {
 			u.log.Error("update panicked", "object", ref.String(), "panic", p, "stack", string(debug.Stack()))
@@ -172,13 +170,13 @@ func (u *Updater) round(ctx context.Context, lock *locks.Lock, ref model.Ref) (a
 	r := run{Updater: u, lock: lock, claim: claim}
 	switch ref.Kind {
 	case model.KindLease:
-		return (&leaseRun{run: r}).update(ctx)
+		again, err = (&leaseRun{run: r}).update(ctx)
 	case model.KindResource:
-		return (&resourceRun{run: r}).update(ctx)
+		again, err = (&resourceRun{run: r}).update(ctx)
 	case model.KindBlueprint:
-		return (&blueprintRun{r}).update(ctx)
+		again, err = (&blueprintRun{r}).update(ctx)
 	}
-	return false, nil
+	return again, claim.Over(), err
 }
 
 // putOff makes an object whose update failed come back soon rather than when its visibility has passed.

@@ -82,7 +82,7 @@ type Ahead struct {
 
 // Snapshot is what the allocator knows when it decides. It may be outdated by the time of the write, which checks again.
 type Snapshot struct {
-	Free  []*model.Resource
+	Free  []FreeResource
 	Ahead []Ahead
 	// Allocation is the state of the lease's own allocation; empty if it has none.
 	Allocation model.ResourceState
@@ -96,6 +96,13 @@ type Snapshot struct {
 	Freed int64
 }
 
+// FreeResource is a resource with room, as far as an allocator looks at it: a pool may have many. Its leases have been counted, not read.
+type FreeResource struct {
+	*model.Resource
+
+	Load int
+}
+
 // OwnerView is how a blueprint stands to the owner of a lease.
 type OwnerView struct {
 	// Held counts the owner's other leases that have a place on the blueprint's resources, or one being made for them.
@@ -103,6 +110,14 @@ type OwnerView struct {
 	// Authorization is what is on record; empty = nothing.
 	Authorization model.AuthorizationStatus
 }
+
+// freeFields are the fields of a [FreeResource], the first of them for the script.
+var (
+	freeFields = []string{
+		"capacity", "schema", "id", "name", "type", "status", "blueprint", "attributes", "until", "facts", "sublease", "depth", "created", "active", "idle",
+	}
+	freeFieldsJSON = mustJSON(freeFields)
+)
 
 // Limits of a snapshot: how many free resources and how many groups of earlier waiters it looks at.
 const (
@@ -124,7 +139,7 @@ func (s *Store) Glance(ctx context.Context, c *Claim, blueprints []*model.Bluepr
 func (s *Store) snapshot(ctx context.Context, c *Claim, blueprints []*model.Blueprint, offset, enough int) (*Snapshot, error) {
 	l := c.Lease
 	args := []any{
-		l.Type, strconv.FormatFloat(l.Work.Order, 'f', 0, 64), snapshotResources, snapshotShapes, l.Work.Allocation, offset, enough,
+		l.Type, strconv.FormatFloat(l.Work.Order, 'f', 0, 64), snapshotResources, snapshotShapes, l.Work.Allocation, offset, enough, freeFieldsJSON,
 	}
 	for _, bp := range blueprints {
 		args = append(args, bp.Name)
@@ -139,14 +154,18 @@ func (s *Store) snapshot(ctx context.Context, c *Claim, blueprints []*model.Blue
 	}
 	for _, item := range toSlice(reply[0]) {
 		pair := toSlice(item)
-		r, err := decodeResource(l.Namespace, toMap(pair[0]), toStrings(pair[1]))
+		values, fields := toSlice(pair[0]), make(map[string]string, len(freeFields))
+		for i, name := range freeFields {
+			fields[name] = toString(values[i])
+		}
+		r, err := decodeResource(l.Namespace, fields, nil)
 		if errors.Is(err, model.ErrSchemaVersion) {
 			continue // for those who know it; the lease may find room elsewhere
 		}
 		if err != nil {
 			return nil, err
 		}
-		snap.Free = append(snap.Free, r)
+		snap.Free = append(snap.Free, FreeResource{Resource: r, Load: int(toInt(pair[1]))})
 	}
 	snap.Freed, snap.More = toInt(reply[4]), toInt(reply[5]) == 1
 	for _, item := range toSlice(reply[1]) {

@@ -181,6 +181,7 @@ var ErrNeeded = model.Errorf(model.ErrorConflict, "its blueprint keeps it idle")
 // stepJSON is a step as the scripts read it.
 type stepJSON struct {
 	Writer     string            `json:"writer"`
+	First      *seen             `json:"first,omitempty"`
 	Version    int64             `json:"version"`
 	From       string            `json:"from"`
 	Fence      int64             `json:"fence,string"`
@@ -262,7 +263,7 @@ func carry(ctx context.Context, st Step, set map[string]string) {
 // encode fills in what both kinds of step share.
 func (c *Claim) encode(st Step, path []string, set map[string]string) stepJSON {
 	j := stepJSON{
-		Writer: c.Writer, Version: c.version, From: c.status, Fence: c.Fence, Worker: c.Worker, Path: path, Set: set, step: st,
+		Writer: c.Writer, First: c.seen, Version: c.version, From: c.status, Fence: c.Fence, Worker: c.Worker, Path: path, Set: set, step: st,
 	}
 	places := map[outcomeRecord]int{}
 	for _, k := range st.Consume {
@@ -414,6 +415,7 @@ func (s *Store) applied(op string, c *Claim, j stepJSON, reply []any) (Applied, 
 	if err != nil {
 		return Applied{}, fmt.Errorf("%s %s: %w", op, c.Ref, err)
 	}
+	c.seen = nil
 	c.version++
 	if len(j.Path) > 0 {
 		c.status = j.Path[len(j.Path)-1]

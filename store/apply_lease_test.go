@@ -423,9 +423,9 @@ func TestApplyLeaseDestroyingDrainsTheQueue(t *testing.T) {
 			t.Errorf("%s became %q, want %q", key, got[key], want)
 		}
 	}
-	// The sends turned the flag on: the run looks once more and finds the lease destroyed.
-	if !a.Again {
-		t.Errorf("applied = %+v, want again", a)
+	// Nothing is owed to it any more, whatever came in.
+	if !a.Done || got["lease:l1 woken"] != "0" || got["wake lease:l1"] != gone {
+		t.Errorf("applied = %+v, woken %q, wake %q, want done, 0, gone", a, got["lease:l1 woken"], got["wake lease:l1"])
 	}
 	if c, err := e.Claim(e.ctx, ref, "w1"); c != nil || err != nil {
 		t.Errorf("claim of the destroyed lease = %v, %v, want nothing", c, err)

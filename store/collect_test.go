@@ -94,11 +94,10 @@ func TestCollectLeavesNothing(t *testing.T) {
 		e.must(errOf(e.Busy(e.ctx, ref, "t", time.Second)))
 	}
 	e.destroyLease(l1)
-	// Commands that nobody read, a stale word in the wake index and a busy count.
+	// Commands that nobody read, and a stale word in the wake index.
 	e.destroyResource(r2)
 	for _, ref := range []model.Ref{l1, r2} {
 		e.must(e.rdb.ZAdd(e.ctx, wakeKey(e.ns), redisZ(ref.Member())).Err())
-		e.must(e.rdb.HSet(e.ctx, prefix(e.ns)+"busy", ref.Member(), "1 t").Err())
 	}
 
 	e.clock.advance(retention - time.Millisecond)

@@ -290,6 +290,7 @@ func calls(e *env, lease, resource *Claim) map[string]func(ctx context.Context) 
 		"Authorizations": func(ctx context.Context) error {
 			return one(e.Authorizations(ctx, e.ns, model.AuthorizationFilter{Limit: 1}))
 		},
+		"Begin":           func(ctx context.Context) error { return one(e.Begin(ctx, lease.Ref, "w1")) },
 		"Blueprint":       func(ctx context.Context) error { return one(e.Blueprint(ctx, e.ns, bp)) },
 		"Blueprints":      func(ctx context.Context) error { return one(e.Blueprints(ctx, e.ns)) },
 		"BlueprintsRev":   func(ctx context.Context) error { return one(e.BlueprintsRev(ctx, e.ns)) },

@@ -81,8 +81,12 @@ func (g *gatherer) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		if g.flying < flights {
 			g.flying++
 			g.mu.Unlock()
-			defer g.flight()()
-			return next(ctx, cmd)
+			land := g.flight()
+			err := next(ctx, cmd)
+			if group := land(); len(group) > 0 {
+				go g.fly(group)
+			}
+			return err
 		}
 		call := &gathered{ctx: ctx, cmd: cmd.Clone(), done: make(chan struct{})}
 		g.waiting = append(g.waiting, call)
@@ -149,33 +153,45 @@ func (g *gatherer) triesAgain(err error) bool {
 		redis.IsClusterDownError(err) || redis.IsTryAgainError(err)
 }
 
-// flight begins a flight that was counted, and returns what ends it. One that is late is no longer counted.
-func (g *gatherer) flight() (end func()) {
-	land := sync.OnceFunc(g.landed)
-	late := time.AfterFunc(g.patience, land)
-	return func() {
+// flight begins a flight that was counted, and returns what ends it, which returns the calls that go next, if any. One that is late is no
+// longer counted, and ends nothing.
+func (g *gatherer) flight() (land func() []*gathered) {
+	var once sync.Once
+	end := func() (next []*gathered) {
+		once.Do(func() { next = g.landed() })
+		return next
+	}
+	late := time.AfterFunc(g.patience, func() { g.fly(end()) })
+	return func() []*gathered {
 		late.Stop()
-		land()
+		return end()
 	}
 }
 
-// landed has those that wait sent, as many as may go together.
-func (g *gatherer) landed() {
+// landed returns those that wait, as many as may go together: theirs is the flight that has ended.
+func (g *gatherer) landed() []*gathered {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	n := min(len(g.waiting), maxGroup)
 	if n == 0 {
 		g.flying--
-		return
+		return nil
 	}
 	group := g.waiting[:n:n]
 	g.waiting = g.waiting[n:]
-	go g.fly(group)
+	return group
 }
 
-// fly sends a group. Its context is nobody's: no caller's end may be that of the others.
+// fly sends a group, and those that have gathered meanwhile. Its context is nobody's: no caller's end may be that of the others.
 func (g *gatherer) fly(group []*gathered) {
-	defer g.flight()()
+	for len(group) > 0 {
+		land := g.flight()
+		g.send(group)
+		group = land()
+	}
+}
+
+func (g *gatherer) send(group []*gathered) {
 	ctx := context.Background()
 	pipe := g.client.Pipeline()
 	for _, call := range group {

@@ -22,7 +22,7 @@ import (
 
 // scripts are all of them, by the name of their file.
 var scripts = map[string]*redis.Script{
-	"create_lease": createLeaseScript, "create_resource": createResourceScript, "send": sendScript, "claim": claimScript,
+	"create_lease": createLeaseScript, "create_resource": createResourceScript, "send": sendScript, "begin": beginScript, "claim": claimScript,
 	"touch": touchScript, "busy": busyScript, "due": dueScript, "finish": finishScript, "apply_lease": applyLeaseScript,
 	"apply_resource": applyResourceScript, "put_blueprint": putBlueprintScript, "delete_blueprint": deleteBlueprintScript,
 	"save_answer": saveAnswerScript, "snapshot": snapshotScript, "wake_waiters": wakeWaitersScript,
@@ -283,7 +283,7 @@ func TestResentScripts(t *testing.T) {
 	e.applyResource(rc, ResourceStep{Path: []model.ResourceState{model.ResourceDestroyed}, Unleased: true, Step: Step{Finish: true}})
 	_, _, err = e.Due(e.ctx, e.ns, 100)
 	e.must(err)
-	c = e.claim(e.createLease("l9", model.NewLease{}).Lease.Ref)
+	c = e.begin(e.createLease("l9", model.NewLease{}).Lease.Ref)
 	for _, lookAgain := range []time.Time{start.Add(9 * time.Hour), {}} {
 		if again, err := e.Finish(e.ctx, c, lookAgain); again || err != nil {
 			t.Errorf("finish = %t, %v", again, err)

@@ -32,6 +32,8 @@ var (
 	createResourceSource string
 	//go:embed lua/send.lua
 	sendSource string
+	//go:embed lua/begin.lua
+	beginSource string
 	//go:embed lua/claim.lua
 	claimSource string
 	//go:embed lua/touch.lua
@@ -88,6 +90,7 @@ var (
 	createLeaseScript        = script(waitingSource, replySource, createLeaseSource)
 	createResourceScript     = script(leaseTransitions(), waitingSource, placesSource, applySource, createResourceSource)
 	sendScript               = script(placesSource, replySource, sendSource)
+	beginScript              = script(beginSource)
 	claimScript              = script(claimSource)
 	touchScript              = script(touchSource)
 	busyScript               = script(busySource)

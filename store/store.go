@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 	"sync"
@@ -168,7 +169,8 @@ func (s *Store) head() []any {
 	if s.cfg.Now != nil {
 		now = s.cfg.Now().UnixMilli()
 	}
-	return []any{fmt.Sprintf("%d %d", now, s.cfg.EventsKept), s.cfg.Visibility.Milliseconds()}
+	word := strconv.FormatUint(rand.Uint64()|1<<63, 36) // longer than "0", which is none
+	return []any{fmt.Sprintf("%d %d %s", now, s.cfg.EventsKept, word), s.cfg.Visibility.Milliseconds()}
 }
 
 // run runs a script that returns an array.

@@ -11,7 +11,8 @@ import (
 	"drydock/model"
 )
 
-// Claim is the pen for one object: as long as no other claim is made, its holder may write.
+// Claim is the pen for one object: as long as nobody else takes it, its holder may write. A claim of [Store.Begin] has yet to be taken, which
+// its first write does; until then it is a look at the object.
 type Claim struct {
 	Ref    model.Ref
 	Writer string
@@ -31,12 +32,71 @@ type Claim struct {
 
 	version int64
 	status  string
+
+	// seen is what a claim that has not been taken yet rests on; nil = it has.
+	seen *seen
 }
+
+// Over reports whether the object has been destroyed with the claim.
+func (c *Claim) Over() bool { return c.status == string(model.LeaseDestroyed) }
+
+// seen is what a run read when it began.
+type seen struct {
+	// Writer had the pen.
+	Writer string `json:"writer"`
+	// Heard is the last word that the object had been given; "0" = an update has heard it.
+	Heard string `json:"heard"`
+
+	// wakeAt is the object's time in the wake index; zero = it is not there.
+	wakeAt time.Time
+}
+
+// Taken reports whether the claim has the pen: a write has been made with it.
+func (c *Claim) Taken() bool { return c.seen == nil }
 
 // MaxClaimed is how many waiting commands one claim returns.
 const MaxClaimed = 500
 
-// Claim takes the pen of an object under a fresh random writer. Expiry comes first: if the object's end has passed, a
+// Begin looks at an object for an update. The claim it returns takes the pen with its first write, under a fresh random writer, if nobody else
+// has taken it meanwhile: otherwise that write finds itself stale. An object whose end has passed is claimed at once, as by [Store.Claim].
+// It returns nil when nothing is owed: the object does not exist or is destroyed. Errors: [model.ErrSchemaVersion], [model.ErrorUnavailable].
+func (s *Store) Begin(ctx context.Context, ref model.Ref, worker string) (*Claim, error) {
+	reply, err := s.run(ctx, "begin", beginScript, []string{objectKey(ref)}, ref.Member(), schemaVersion, MaxClaimed)
+	if err != nil {
+		return nil, err
+	}
+	c := &Claim{Ref: ref, Writer: model.NewWriter(), Worker: worker}
+	switch toInt(reply[0]) {
+	case -1:
+		return nil, fmt.Errorf("begin %s: %w", ref, model.ErrSchemaVersion)
+	case 0, 2:
+		return nil, nil
+	}
+	fields := toMap(reply[3])
+	before := &seen{Writer: fields["writer"], Heard: fields["woken"], wakeAt: parseMillis(toString(reply[6]))}
+	fields["writer"], fields["fence"] = c.Writer, strconv.FormatInt(toInt(fields["fence"])+1, 10)
+	if err := c.read(fields, reply); err != nil {
+		return nil, err
+	}
+	if c.expires(fields) {
+		return s.Claim(ctx, ref, worker)
+	}
+	c.seen = before
+	return c, nil
+}
+
+// expires reports whether the object's end has passed and no release has come of it yet.
+func (c *Claim) expires(fields map[string]string) bool {
+	end := parseMillis(fields["until"])
+	return !end.IsZero() && !end.After(c.Now) && fields["expired"] != fields["until"] && c.commandable()
+}
+
+// commandable reports whether the object takes commands.
+func (c *Claim) commandable() bool {
+	return c.Lease != nil && c.Lease.Status.Commandable() || c.Resource != nil && c.Resource.Status.Commandable()
+}
+
+// Claim takes the pen of an object under a fresh random writer, ahead of any other write. Expiry comes first: if the object's end has passed, a
 // release command of Drydock's own has joined the queue. It returns nil when nothing is owed: the object does not exist or is
 // destroyed. Errors: [model.ErrSchemaVersion], [model.ErrorUnavailable].
 func (s *Store) Claim(ctx context.Context, ref model.Ref, worker string) (*Claim, error) {
@@ -57,21 +117,28 @@ func (s *Store) Claim(ctx context.Context, ref model.Ref, worker string) (*Claim
 	case 0, 2:
 		return nil, nil
 	}
-	c.Now, c.BlueprintsRev = millis(toInt(reply[1])), toInt(reply[2])
-	fields := toMap(reply[3])
-	if err := c.decode(fields, toStrings(reply[5])); err != nil {
+	if err := c.read(toMap(reply[3]), reply); err != nil {
 		return nil, err
-	}
-	waiting := toStrings(reply[4])
-	for i := 0; i+1 < len(waiting); i += 2 {
-		cmd, err := decodeCommand(ref, waiting[i], waiting[i+1], "")
-		if err != nil {
-			return nil, err
-		}
-		c.Commands = append(c.Commands, cmd)
 	}
 	s.observeExpiry(c, expiryID)
 	return c, nil
+}
+
+// read reads what begin.lua and claim.lua show.
+func (c *Claim) read(fields map[string]string, reply []any) error {
+	c.Now, c.BlueprintsRev = millis(toInt(reply[1])), toInt(reply[2])
+	if err := c.decode(fields, toStrings(reply[5])); err != nil {
+		return err
+	}
+	waiting := toStrings(reply[4])
+	for i := 0; i+1 < len(waiting); i += 2 {
+		cmd, err := decodeCommand(c.Ref, waiting[i], waiting[i+1], "")
+		if err != nil {
+			return err
+		}
+		c.Commands = append(c.Commands, cmd)
+	}
+	return nil
 }
 
 // decode reads the claimed object.
@@ -120,10 +187,19 @@ func (s *Store) Busy(ctx context.Context, ref model.Ref, token string, first tim
 }
 
 // Finish puts the pen down. The object leaves the wake index, or stays there until lookAgain when that is not zero. again
-// reports that something came in since the claim: the caller claims and runs once more. Errors: [model.ErrStaleWriter],
-// [model.ErrorUnavailable].
+// reports that something came in since the claim: the caller claims and runs once more. A claim that has not been taken and leaves
+// everything as it is writes nothing. Errors: [model.ErrStaleWriter], [model.ErrorUnavailable].
 func (s *Store) Finish(ctx context.Context, c *Claim, lookAgain time.Time) (again bool, err error) {
 	args := append(s.head(), c.Ref.Member(), c.Writer, toMillis(lookAgain))
+	before := c.seen
+	switch {
+	case before == nil:
+		args = append(args, "", "", "")
+	case !isWoken(before.Heard) && len(c.Commands) == 0 && toMillis(before.wakeAt) == toMillis(lookAgain):
+		return false, nil
+	default:
+		args = append(args, before.Writer, c.version, before.Heard)
+	}
 	code, err := finishScript.Run(ctx, s.rdb, []string{objectKey(c.Ref)}, args...).Text()
 	if err != nil {
 		return false, translate("finish", err)
@@ -132,6 +208,7 @@ func (s *Store) Finish(ctx context.Context, c *Claim, lookAgain time.Time) (agai
 		s.cfg.Observer.Stale("finish")
 		return false, model.ErrStaleWriter
 	}
+	c.seen = nil
 	return code == "again", nil
 }
 
@@ -141,8 +218,11 @@ func (s *Store) Owed(ctx context.Context, ref model.Ref) (bool, error) {
 	if err != nil {
 		return false, translate("look once more", err)
 	}
-	return toString(v[0]) == "1", nil
+	return isWoken(toString(v[0])), nil
 }
+
+// isWoken reads an object's field of that name: the word that it has been given and that no update has heard.
+func isWoken(word string) bool { return word != "" && word != "0" }
 
 // HaveDue lists those of the namespaces that have an object in the wake index whose time has passed. It reads all of them in one round trip.
 // Errors: [model.ErrorUnavailable].

@@ -28,7 +28,7 @@ func TestClaim(t *testing.T) {
 		c := e.claim(ref)
 		e.wantChanges(before, expect{
 			"lease:l1 writer": "<writer>", "lease:l1 fence": fmt.Sprint(old.Fence + 1), "lease:l1 woken": "0",
-			"wake lease:l1": at(DefaultVisibility + time.Second), "busy lease:l1": gone,
+			"wake lease:l1": at(DefaultVisibility + time.Second), "lease:l1 busy": "",
 		})
 		if stored := e.pen(ref).Writer; c.Writer == old.Writer || stored != c.Writer {
 			t.Errorf("writer %s, stored %s, before %s: want a fresh one, stored", c.Writer, stored, old.Writer)
@@ -228,7 +228,7 @@ func TestBusy(t *testing.T) {
 		t.Errorf("first delay %v, want 100ms", d)
 	}
 	// The visibility is later: the object is brought forward to when its holder may be done.
-	e.wantChanges(before, expect{"busy lease:l1": "1 t1", "wake lease:l1": at(100 * time.Millisecond)})
+	e.wantChanges(before, expect{"lease:l1 busy": "1 t1", "wake lease:l1": at(100 * time.Millisecond)})
 	e.clock.advance(50 * time.Millisecond)
 	e.wantNoChange(func() {
 		if d := busy("t1"); d != 100*time.Millisecond {
@@ -270,7 +270,7 @@ func TestBusyLooksAgainWhenTheLockHasExpired(t *testing.T) {
 	ref := e.lease("l1", model.NewLease{})
 	const lives = time.Second
 	e.must(e.rdb.Set(e.ctx, LockKey(ref), "of the dead", lives).Err())
-	e.must(e.rdb.HSet(e.ctx, prefix(e.ns)+"busy", ref.Member(), "8 t").Err())
+	e.must(e.rdb.HSet(e.ctx, objectKey(ref), "busy", "8 t").Err())
 	if d, err := e.Busy(e.ctx, ref, "u", 100*time.Millisecond); d <= 0 || d > lives+100*time.Millisecond || err != nil {
 		t.Errorf("the ninth delay = %v, %v, want as long as the lock lives, which is %v", d, err, lives)
 	}
@@ -284,7 +284,7 @@ func TestBusyForVeryLong(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)
 	ref := e.lease("l1", model.NewLease{})
-	e.must(e.rdb.HSet(e.ctx, prefix(e.ns)+"busy", ref.Member(), "5000 t").Err())
+	e.must(e.rdb.HSet(e.ctx, objectKey(ref), "busy", "5000 t").Err())
 	if d, err := e.Busy(e.ctx, ref, "u", time.Millisecond); d != DefaultVisibility || err != nil {
 		t.Errorf("the 5001st delay = %v, %v, want %v", d, err, DefaultVisibility)
 	}

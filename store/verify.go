@@ -133,7 +133,7 @@ func (s *Store) verifyObject(ctx context.Context, v *verifier, ref model.Ref) er
 		}
 		return nil
 	}
-	owes := len(waiting.Val()) > 0 || f["woken"] == "1" || f["status"] == "released" || f["status"] == "broken" ||
+	owes := len(waiting.Val()) > 0 || isWoken(f["woken"]) || f["status"] == "released" || f["status"] == "broken" ||
 		f["status"] == "acquired" || f["status"] == "pending" || parseMillis(f["until"]).Unix() > 0 && f["until"] != "0"
 	if owes && !inWake {
 		v.unwoken = append(v.unwoken, ref)

@@ -40,7 +40,7 @@ func benchCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "rung", Usage: "measure only the rung `NAME` (repeatable)", Destination: &cfg.Rungs},
 			count("rounds", "how often each rung is measured", 5, &cfg.Rounds),
 			count("count", "operations in a rung", 5000, &cfg.Count),
-			count("concurrency", "updates or tasks a worker runs at once", 20, &cfg.Concurrency),
+			count("concurrency", "updates or tasks a worker runs at once", 50, &cfg.Concurrency),
 			count("clients", "requests under way", 32, &cfg.Clients),
 			&cli.DurationFlag{
 				Name: "dispatch-interval", Usage: "how often an idle worker of raw asynq looks for tasks; passed on to Drydock's", Value: 10 * time.Millisecond,

@@ -176,7 +176,7 @@ func (o *options) workerFlags() []cli.Flag {
 			Usage: "`URL` of an independent Redis for the object locks, repeated 3 or 5 times; default the data Redis",
 		},
 		&cli.IntFlag{
-			Name: "concurrency", Sources: env("concurrency"), Value: 20, Destination: &o.concurrency,
+			Name: "concurrency", Sources: env("concurrency"), Value: 50, Destination: &o.concurrency,
 			Usage: "updates run at once",
 			Validator: func(n int) error {
 				if n < 1 || n > maxConcurrency {

@@ -5,18 +5,19 @@
 local MAX_DRAIN = 1000
 
 -- guard decides whether this run may write; it also returns the state that the step leads to, and how many commands are left unread in an
--- object that is destroyed. Only the writer raises the version, so "mine, and one higher than I read"
--- means that this very step was applied and its reply was lost.
+-- object that is destroyed. The first write of a run takes the pen, unless somebody has taken it since the run began: writers are random
+-- and never come back. Only the writer raises the version, so "mine, and one higher than I read" means that this very step was applied and
+-- its reply was lost.
 local function guard(o, step, key)
-  if o.status == '' or o.writer ~= step.writer then return 'stale' end
+  local first = o.writer ~= step.writer and step.first
+  if o.status == '' or o.writer ~= (first or step).writer then return 'stale' end
   local version = tonumber(o.version)
-  if version == step.version + 1 then return 'repeat' end
+  if version == step.version + 1 and not first then return 'repeat' end
   if version ~= step.version or o.status ~= step.from then return 'stale' end
-  if step.consume then
-    local heads = redis.call('LRANGE', key .. ':commands', 0, #step.consume - 1)
-    for i, c in ipairs(step.consume) do
-      if heads[i] ~= c.id then return 'stale' end
-    end
+  local handled = #(step.consume or {})
+  local heads = redis.call('LRANGE', key .. ':commands', 0, handled)
+  for i = 1, handled do
+    if heads[i] ~= step.consume[i].id then return 'stale' end
   end
   local state = step.from
   for _, to in ipairs(step.path or {}) do
@@ -24,10 +25,13 @@ local function guard(o, step, key)
     state = to
   end
   local unread = 0
-  if state == 'destroyed' then
-    unread = redis.call('LLEN', key .. ':commands') - #(step.consume or {})
+  if state == 'destroyed' and #heads > handled then
+    unread = redis.call('LLEN', key .. ':commands') - handled
     if unread > MAX_DRAIN then return 'more' end
   end
+  -- A word that came in since the run began has not been heard by it; what is destroyed needs to hear none.
+  o.takes_pen = first
+  o.unheard = unheard(o.woken) and not (first and o.woken == first.heard) and state ~= 'destroyed'
   return 'ok', state, unread
 end
 
@@ -73,10 +77,27 @@ local function move(plural, id, from, to)
   redis.call('ZADD', P .. plural .. ':' .. to, 0, id)
 end
 
--- advance writes the new state, the instants on the way, the step's own fields and the raised version, and wakes whom the step names.
--- From the moment it is destroyed an object is collectable, and no command waits for it.
-local function advance(key, plural, id, step, state)
+-- advance writes the new state, the instants on the way, the step's own fields, the raised version and the pen if the write takes it, and
+-- wakes whom the step names. From the moment it is destroyed an object is collectable, and no command waits for it.
+local function advance(key, plural, id, step, state, o)
+  local member = string.sub(plural, 1, -2) .. ':' .. id
   local fields = {'version', int(step.version + 1), 'updated', int(NOW), 'status', state}
+  if not o.unheard then
+    fields[#fields + 1] = 'woken'
+    fields[#fields + 1] = '0'
+  end
+  if o.takes_pen then
+    fields[#fields + 1] = 'writer'
+    fields[#fields + 1] = step.writer
+    fields[#fields + 1] = 'fence'
+    fields[#fields + 1] = step.fence
+    if o.busy ~= '' then
+      fields[#fields + 1] = 'busy'
+      fields[#fields + 1] = ''
+    end
+    -- Who goes on is out of the sweeper's sight meanwhile.
+    if not step.finish then redis.call('ZADD', P .. 'wake', int(VISIBLE_AT), member) end
+  end
   if state == 'destroyed' then
     fields[#fields + 1] = 'releases'
     fields[#fields + 1] = '0'
@@ -93,7 +114,7 @@ local function advance(key, plural, id, step, state)
   end
   redis.call('HSET', key, unpack(fields))
   if state ~= step.from then move(plural, id, step.from, state) end
-  if state == 'destroyed' then redis.call('ZADD', P .. 'collectable', int(NOW), string.sub(plural, 1, -2) .. ':' .. id) end
+  if state == 'destroyed' then redis.call('ZADD', P .. 'collectable', int(NOW), member) end
   for _, entry in ipairs(step.log or {}) do
     log(key, entry.e, entry.t, entry.c, step.fence, step.worker)
   end
@@ -108,7 +129,7 @@ local function order(member, release)
   if o.status == '' or not string.find(release.states, ',' .. o.status .. ',', 1, true) then return end
   if (tonumber(o.releases) or 0) == 0 then
     push(member, release.id, release.rest, 'release', release.text, true)
-    if string.sub(member, 1, 9) == 'resource:' then refree(string.sub(member, 10)) end
+    if string.sub(member, 1, 9) == 'resource:' then refree(string.sub(member, 10), occupancy(string.sub(member, 10))) end
     tell(member, 'command-sent', o.status, about('t', release.text, 'c', release.id))
   end
 end
@@ -159,4 +180,12 @@ local function tell_step(member, step, state, o)
     end
   end
   tell(member, last.e or '', state, more)
+end
+
+-- done ends the step's update, if it is to end. Nothing is owed to what is destroyed.
+local function done(key, member, step, state)
+  if not step.finish then return '' end
+  if state ~= 'destroyed' then return finish(key, member, step.finish) end
+  redis.call('ZREM', P .. 'wake', member)
+  return 'done'
 end

@@ -8,9 +8,9 @@
 -- Writes only after all checks pass.
 local name, step, id = ARGV[3], cjson.decode(ARGV[4]), ARGV[5]
 local key, member = KEYS[1], 'blueprint:' .. name
-local o = read(key, 'status', 'writer', 'version', 'type')
+local o = read(key, 'status', 'writer', 'version', 'woken', 'busy', 'type')
 local code, state = guard(o, step, key)
-if code == 'repeat' then return {code, step.finish and finish(key, member, step.finish) or ''} end
+if code == 'repeat' then return {code, done(key, member, step, o.status)} end
 if code ~= 'ok' then return {code, ''} end
 if id ~= '' then
   local refusal = may_make('resource:' .. id, step)
@@ -18,9 +18,9 @@ if id ~= '' then
   if redis.call('SCARD', key .. ':idle') + redis.call('SCARD', key .. ':making') >= step.min_idle then return {'enough', ''} end
 end
 
-advance(key, 'blueprints', name, step, state)
+advance(key, 'blueprints', name, step, state, o)
 if id ~= '' then
   make(id, o.type, step, 6, 'allocated to be kept idle')
   redis.call('SADD', key .. ':making', id)
 end
-return {'ok', step.finish and finish(key, member, step.finish) or '', tallied(), unpack(woken)}
+return {'ok', done(key, member, step, state), tallied(), unpack(woken)}

@@ -8,25 +8,24 @@
 -- Writes only after all checks pass, except that a resource that turns out unusable leaves the index of free ones.
 local id, step = ARGV[3], cjson.decode(ARGV[4])
 local key, member = KEYS[1], 'lease:' .. id
-local o = read(key, 'status', 'writer', 'version', 'type', 'shape', 'order', 'resource', 'slots', 'allocation',
+local o = read(key, 'status', 'writer', 'version', 'woken', 'busy', 'type', 'shape', 'order', 'resource', 'slots', 'allocation',
   'blueprint', 'owner', 'gates', 'gated_shape', 'reserved', 'for_resource', 'releases')
 local code, state, unread = guard(o, step, key)
-if code == 'repeat' then return {code, step.finish and finish(key, member, step.finish) or ''} end
+if code == 'repeat' then return {code, done(key, member, step, o.status)} end
 if code ~= 'ok' then return {code, ''} end
 
 if state == 'active' and step.from ~= 'active' and (tonumber(o.releases) or 0) > 0 then return {'releasing', ''} end
 -- A lease becomes acquired by taking a place, and takes one in no other way.
-local take = step.acquire
+local take, host = step.acquire, nil
 if (take ~= nil) ~= (step.path ~= nil and step.path[1] == 'acquired') then return {'transition', ''} end
 if take then
-  local r = read(P .. 'resource:' .. take.resource, 'status', 'paused', 'releases', 'capacity', 'blueprint')
-  local load = redis.call('ZCARD', P .. 'resource:' .. take.resource .. ':leases')
-  if r.status ~= 'active' or r.paused == '1' or (tonumber(r.releases) or 0) > 0 or load >= tonumber(r.capacity) then
-    refree(take.resource)
+  host = occupancy(take.resource)
+  if not host.usable or host.load >= tonumber(host.capacity) then
+    refree(take.resource, host)
     return {'unusable', ''}
   end
-  if take.idle and load > 0 then return {'unusable', ''} end
-  if redis.call('HGET', P .. 'blueprints:revs', r.blueprint) ~= int(take.rev) then return {'changed', ''} end
+  if take.idle and host.load > 0 then return {'unusable', ''} end
+  if redis.call('HGET', P .. 'blueprints:revs', host.blueprint) ~= int(take.rev) then return {'changed', ''} end
   if take.quota and held_by_others(take.blueprint, o.owner, id) >= take.quota then return {'quota', ''} end
   if take.approved and authorization(take.blueprint, o.owner) ~= 'approved' then return {'changed', ''} end
   if not slots_free(member, take.slots or {}) then return {'held', ''} end
@@ -55,12 +54,17 @@ local function wait_at_gates(id, o, step)
   return step.gated_shape ~= shape_of(o) and stand_back(id, o.type, shape_of(o))
 end
 
+-- Who leaves without taking anything, or was given a word that it has not heard, leaves something behind that it has not seen. A lease that
+-- becomes active passes the word on, and needs to hear none.
+local unseen = (not take or o.unheard) and 1 or 0
+if take and state == 'active' then o.unheard = false end
 consume(key, step, state, unread)
-advance(key, 'leases', id, step, state)
+advance(key, 'leases', id, step, state, o)
 if take then
   redis.call('ZADD', P .. 'resource:' .. take.resource .. ':leases', 0, id)
   redis.call('ZADD', P .. 'leases:by-resource:' .. take.resource, 0, id)
-  refree(take.resource)
+  host.load = host.load + 1
+  refree(take.resource, host)
   for _, slot in ipairs(take.slots or {}) do redis.call('SET', P .. 'slot:' .. slot, member) end
   redis.call('SADD', held_key(take.blueprint, o.owner), id)
 end
@@ -77,8 +81,6 @@ if step.from == 'pending' and state ~= 'pending' then
     redis.call('HSET', key, 'gates', '', 'gated_shape', '')
     leave_gates(id, o.owner, o.order, list_of(o.gates))
   end
-  -- Who leaves without taking anything, or has been woken again meanwhile, leaves something behind that it has not seen.
-  local unseen = (not take or redis.call('HGET', key, 'woken') == '1') and 1 or 0
   pass_on(id, o.type, shape, o.order, math.max(step.pass or 0, unseen), true)
 elseif state == 'pending' and step.from ~= 'pending' then
   join_queue(id, o.type, o.shape, o.order)
@@ -93,15 +95,14 @@ if step.from ~= 'pending' and state == 'pending' or state == 'destroyed' then gi
 local leaves = o.resource ~= '' and (state == 'destroyed' or (state == 'pending' and step.from ~= 'pending'))
 if state == 'destroyed' or leaves then free_slots(member, o.slots) end
 if leaves and redis.call('ZREM', P .. 'resource:' .. o.resource .. ':leases', id) == 1 then
-  local resource = P .. 'resource:' .. o.resource
-  local empty, r = redis.call('ZCARD', resource .. ':leases') == 0, read(resource, 'status', 'retire')
-  if empty then
-    redis.call('HSET', resource, 'idle', int(NOW))
-    if r.retire ~= '' then redis.call('ZADD', P .. 'wake', 'LT', int(NOW + tonumber(r.retire)), 'resource:' .. o.resource) end
+  host = occupancy(o.resource)
+  if host.load == 0 then
+    redis.call('HSET', P .. 'resource:' .. o.resource, 'idle', int(NOW))
+    if host.retire ~= '' then redis.call('ZADD', P .. 'wake', 'LT', int(NOW + tonumber(host.retire)), 'resource:' .. o.resource) end
   end
-  if r.status == 'active' then
-    refill(o.resource)
-  elseif empty then
+  if host.status == 'active' then
+    refill(o.resource, host)
+  elseif host.load == 0 then
     owe('resource:' .. o.resource)
   end
 end
@@ -112,4 +113,4 @@ if o.for_resource ~= '' and state ~= step.from then
   if redis.call('EXISTS', P .. above) == 1 and redis.call('HGET', P .. above, 'status') ~= 'destroyed' then owe(above) end
 end
 tell_step(member, step, state, o)
-return {'ok', step.finish and finish(key, member, step.finish) or '', tallied(), unpack(woken)}
+return {'ok', done(key, member, step, state), tallied(), unpack(woken)}

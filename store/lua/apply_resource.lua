@@ -8,9 +8,9 @@
 -- Writes only after all checks pass.
 local id, step = ARGV[3], cjson.decode(ARGV[4])
 local key, member = KEYS[1], 'resource:' .. id
-local o = read(key, 'status', 'writer', 'version', 'type', 'blueprint', 'slots', 'for_lease', 'sublease', 'name')
+local o = read(key, 'status', 'writer', 'version', 'woken', 'busy', 'type', 'blueprint', 'slots', 'for_lease', 'sublease', 'name')
 local code, state, unread = guard(o, step, key)
-if code == 'repeat' then return {code, step.finish and finish(key, member, step.finish) or ''} end
+if code == 'repeat' then return {code, done(key, member, step, o.status)} end
 if code ~= 'ok' then return {code, ''} end
 if step.unleased and redis.call('ZCARD', key .. ':leases') > 0 then return {'leased', ''} end
 local siblings = P .. 'blueprint:' .. o.blueprint
@@ -18,7 +18,7 @@ local siblings = P .. 'blueprint:' .. o.blueprint
 if step.keep_idle and redis.call('SCARD', siblings .. ':idle') < step.keep_idle then return {'needed', ''} end
 
 consume(key, step, state, unread)
-advance(key, 'resources', id, step, state)
+advance(key, 'resources', id, step, state, o)
 -- A resource's capacity bounds this loop.
 if step.cascade then
   for i, lease in ipairs(redis.call('ZRANGE', key .. ':leases', 0, -1)) do
@@ -48,9 +48,9 @@ if step.from == 'pending' and state ~= 'pending' then
   if redis.call('SREM', siblings .. ':making', id) == 1 then tend(o.blueprint) end
 end
 if state == 'active' then
-  if step.from ~= state or step.refill then refill(id) else refree(id) end
+  if step.from ~= state or step.refill then refill(id, occupancy(id)) else refree(id, occupancy(id)) end
 else
-  refree(id)
+  refree(id, occupancy(id))
 end
 if state == 'destroyed' then
   free_slots(member, o.slots)
@@ -64,4 +64,4 @@ if state == 'destroyed' then
   wake_heads(o.type, 0)
 end
 tell_step(member, step, state, o)
-return {'ok', step.finish and finish(key, member, step.finish) or '', tallied(), unpack(woken)}
+return {'ok', done(key, member, step, state), tallied(), unpack(woken)}

@@ -3,12 +3,12 @@
 -- KEYS[1] -> lease:<id> or resource:<id>
 -- ARGV[3] -> member   ARGV[4] -> writer   ARGV[5] -> highest schema version known   ARGV[6] -> most commands to return
 -- ARGV[7] -> id for the expiry command   ARGV[8] -> its record without the opening brace   ARGV[9] -> ",state," that take commands
--- Derived: <object>:commands, :records, :log, resource:<id>:leases, wake, busy, blueprints:rev.
+-- Derived: <object>:commands, :records, :log, resource:<id>:leases, wake, blueprints:rev.
 -- Returns {code, now ms, blueprints rev, object as HGETALL, waiting commands as id, record, …, leases of a resource}:
 -- 1 claimed, 0 no such object, -1 unknown schema version, 2 destroyed (nothing is owed).
 -- Writes only after all checks pass. Run again by the same writer it changes nothing more than the time in `wake`.
 local member = ARGV[3]
-local o = read(KEYS[1], 'status', 'writer', 'schema', 'until', 'expired')
+local o = read(KEYS[1], 'status', 'writer', 'schema', 'until', 'expired', 'busy')
 if o.status == '' then
   redis.call('ZREM', P .. 'wake', member)
   return {0}
@@ -24,7 +24,7 @@ end
 if o.writer ~= ARGV[4] then
   redis.call('HINCRBY', KEYS[1], 'fence', 1)
   redis.call('HSET', KEYS[1], 'writer', ARGV[4], 'woken', '0')
-  redis.call('HDEL', P .. 'busy', member)
+  if o.busy ~= '' then redis.call('HSET', KEYS[1], 'busy', '') end
   local ends = tonumber(o['until']) or 0
   if ends > 0 and ends <= NOW and o.expired ~= o['until'] and string.find(ARGV[9], ',' .. o.status .. ',', 1, true) then
     redis.call('HSET', KEYS[1], 'expired', o['until'])

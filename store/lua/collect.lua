@@ -1,6 +1,6 @@
 -- collect deletes all that is left of objects that were destroyed long ago.
 -- KEYS[1] -> collectable   ARGV[3] -> retention in ms   ARGV[4] -> how many at the most   ARGV[5] -> highest schema version known
--- Derived: lease:<id>, resource:<id> and all their keys, leases, resources and all their indexes, leases:by-resource:<id>, wake, busy.
+-- Derived: lease:<id>, resource:<id> and all their keys, leases, resources and all their indexes, leases:by-resource:<id>, wake.
 -- Returns {how many were collected, how many are left whose time has come}.
 -- What is not destroyed leaves `collectable` and is left alone. A resource on which a lease still has a place (its grace elapsed) and
 -- an object that a newer Drydock wrote are looked at again after another retention.
@@ -36,7 +36,6 @@ for _, o in ipairs(gone) do
   end
   redis.call('UNLINK', key, key .. ':commands', key .. ':records', key .. ':history', key .. ':log', key .. ':data')
   redis.call('ZREM', P .. 'wake', o.member)
-  redis.call('HDEL', P .. 'busy', o.member)
   redis.call('ZREM', KEYS[1], o.member)
 end
 return {#gone, redis.call('ZCOUNT', KEYS[1], '-inf', cutoff)}

@@ -7,7 +7,7 @@
 -- Writes only after all checks pass.
 local id, step = ARGV[3], cjson.decode(ARGV[4])
 local lease_key, lease_member, member = KEYS[2], 'lease:' .. step.lease, 'resource:' .. id
-local o = read(lease_key, 'status', 'writer', 'version', 'type', 'shape', 'order', 'allocation', 'owner', 'gates', 'gated_shape', 'reserved')
+local o = read(lease_key, 'status', 'writer', 'version', 'woken', 'busy', 'type', 'shape', 'order', 'allocation', 'owner', 'gates', 'gated_shape', 'reserved')
 local code, state, unread = guard(o, step, lease_key)
 if code == 'repeat' then return {code, finish(lease_key, lease_member, step.finish)} end
 if code ~= 'ok' then return {code, ''} end
@@ -21,7 +21,7 @@ if refusal then return {refusal, ''} end
 make(id, o.type, step, 5, 'allocated for lease ' .. step.lease)
 
 consume(lease_key, step, state, unread)
-advance(lease_key, 'leases', step.lease, step, state)
+advance(lease_key, 'leases', step.lease, step, state, o)
 -- Until its own resource is ready or dead, the lease does not compete for others' (one allocation at a time).
 local shape = shape_of(o)
 stand_back(step.lease, o.type, shape)
@@ -32,7 +32,7 @@ if o.gates ~= '' then
   redis.call('HSET', lease_key, 'gates', '', 'gated_shape', '')
   leave_gates(step.lease, o.owner, o.order, list_of(o.gates))
 end
-local unseen = redis.call('HGET', lease_key, 'woken') == '1' and 1 or 0
+local unseen = o.unheard and 1 or 0
 pass_on(step.lease, o.type, shape, o.order, math.max(step.pass or 0, unseen), true)
 tell_step(lease_member, step, 'pending', o)
 return {'ok', finish(lease_key, lease_member, step.finish), tallied(), unpack(woken)}

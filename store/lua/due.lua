@@ -2,15 +2,18 @@
 -- many sweepers one enqueues each.
 -- KEYS[1] -> wake   ARGV[3] -> how many at the most
 -- Derived: busy, lease:<id>, resource:<id> or blueprint:<name> of those that are due.
--- Returns {now ms, how many are left, how many of these were woken and never claimed, how many found their lock busy, members…}. If its
+-- Returns {now ms, how many are left, how many of these were woken and not updated since, how many found their lock busy, members…}. If its
 -- reply is lost, the objects come back after the visibility.
 local members = redis.call('ZRANGE', KEYS[1], '-inf', int(NOW), 'BYSCORE', 'LIMIT', 0, tonumber(ARGV[3]))
 local lost, busy = 0, 0
 for _, member in ipairs(members) do
-  if redis.call('HEXISTS', P .. 'busy', member) == 1 then
-    busy = busy + 1
-  elseif string.find(member, '^%a+:.') and redis.call('HGET', member_key(member), 'woken') == '1' then
-    lost = lost + 1
+  if string.find(member, '^%a+:.') then
+    local o = read(member_key(member), 'busy', 'woken')
+    if o.busy ~= '' then
+      busy = busy + 1
+    elseif unheard(o.woken) then
+      lost = lost + 1
+    end
   end
   redis.call('ZADD', KEYS[1], int(VISIBLE_AT), member)
 end

@@ -1,9 +1,9 @@
 -- The head of every script; what only some need is in other files. KEYS[1] is always a key of the namespace; all keys that a script derives
--- start with its prefix and so share its hash tag (docs/adr/0002). ARGV[1] is the time in ms since the epoch, 0 = the server's own, and
--- how many events the namespace keeps; ARGV[2] is the visibility in ms: how long an enqueued or claimed object stays out of the sweeper's
+-- start with its prefix and so share its hash tag (docs/adr/0002). ARGV[1] is the time in ms since the epoch, 0 = the server's own,
+-- how many events the namespace keeps, and the word that this run gives to those who are owed an update; ARGV[2] is the visibility in ms: how long an enqueued or claimed object stays out of the sweeper's
 -- sight.
 local P = string.match(KEYS[1], '^drydock:{[^}]*}:')
-local NOW, EVENTS_KEPT = string.match(ARGV[1], '^(%d+) (%d+)$')
+local NOW, EVENTS_KEPT, WORD = string.match(ARGV[1], '^(%d+) (%d+) (%w+)$')
 NOW = tonumber(NOW)
 if NOW == 0 then
   local t = redis.call('TIME')
@@ -66,21 +66,25 @@ local function tell(member, event, status, more)
   redis.call('XADD', P .. 'events', 'MAXLEN', '~', EVENTS_KEPT, '*', 'o', member, 'e', event, 's', status, unpack(more or {}))
 end
 
--- owe records that an object is owed an update. The objects in `woken` turned their flag on just now: whoever runs the
--- script enqueues a task for each, and if it dies first, the sweeper does when VISIBLE_AT has passed.
+-- unheard reports whether an object has been given a word that no update has heard.
+local function unheard(word) return word and word ~= '' and word ~= '0' end
+
+-- owe gives an object the word that it is owed an update, and reports whether it had one already. Words are unique, so that an update which
+-- has heard one does not take another for it, not even where a failover has forgotten the first. The objects in `woken` had none: whoever runs
+-- the script enqueues a task for each, and if it dies first, the sweeper does when VISIBLE_AT has passed.
 local woken = {}
 local function owe(member)
   redis.call('ZADD', P .. 'wake', 'LT', int(VISIBLE_AT), member)
   local key = member_key(member)
-  if redis.call('HGET', key, 'woken') ~= '1' then
-    redis.call('HSET', key, 'woken', '1')
-    woken[#woken + 1] = member
-  end
+  local had = unheard(redis.call('HGET', key, 'woken'))
+  redis.call('HSET', key, 'woken', WORD)
+  if not had then woken[#woken + 1] = member end
+  return had
 end
 
--- woken_before is for a write that was sent again because its reply was lost: the object is woken, unless it was claimed meanwhile.
+-- woken_before is for a write that was sent again because its reply was lost: the object is woken, unless an update heard it meanwhile.
 local function woken_before(member)
-  if redis.call('HGET', member_key(member), 'woken') == '1' then woken[1] = member end
+  if unheard(redis.call('HGET', member_key(member), 'woken')) then woken[1] = member end
 end
 
 -- What a script has done that its caller cannot know: commands pushed, by kind of object, and commands consumed unread.
@@ -104,10 +108,10 @@ end
 
 local function list_of(json) return json ~= '' and cjson.decode(json) or {} end
 
--- finish takes the object out of `wake`, or leaves it there until the instant it must be looked at again; it does neither
--- when something came in since the claim, and then the caller runs again.
+-- finish takes the object out of `wake`, or leaves it there until the instant it must be looked at again, 0 = never; it does neither
+-- when something came in that the update has not heard, and then the caller runs again.
 local function finish(key, member, at)
-  if redis.call('HGET', key, 'woken') == '1' or redis.call('LLEN', key .. ':commands') > 0 then return 'again' end
+  if unheard(redis.call('HGET', key, 'woken')) or redis.call('LLEN', key .. ':commands') > 0 then return 'again' end
   if at > 0 then
     redis.call('ZADD', P .. 'wake', int(at), member)
   else

@@ -44,31 +44,36 @@ local function tend(blueprint)
   if (tonumber(redis.call('HGET', P .. 'blueprint:' .. blueprint, 'min_idle')) or 0) > 0 then owe('blueprint:' .. blueprint) end
 end
 
+-- occupancy reads of a resource what decides whether it can be leased: load is how many leases it has, usable that it is fit for any.
+local function occupancy(id)
+  local r = read(P .. 'resource:' .. id, 'status', 'paused', 'releases', 'capacity', 'type', 'blueprint', 'attributes', 'retire')
+  r.load = redis.call('ZCARD', P .. 'resource:' .. id .. ':leases')
+  r.usable = r.status == 'active' and r.paused ~= '1' and (tonumber(r.releases) or 0) == 0
+  return r
+end
+
 -- refree puts a resource in the index of what can be leased, least loaded first, then longest idle, or takes it out, and the same with
--- the index of what its blueprint has idle; it returns how many more leases the resource takes, and what was read of it.
-local function refree(id)
-  local r = read(P .. 'resource:' .. id, 'status', 'paused', 'releases', 'capacity', 'type', 'blueprint', 'attributes')
-  if r.status == '' then return 0, r end
-  local load = redis.call('ZCARD', P .. 'resource:' .. id .. ':leases')
-  local room = tonumber(r.capacity) - load
-  local usable = r.status == 'active' and r.paused ~= '1' and (tonumber(r.releases) or 0) == 0
+-- the index of what its blueprint has idle; it returns how many more leases the resource takes. r is its occupancy.
+local function refree(id, r)
+  if r.status == '' then return 0 end
   local idle = P .. 'blueprint:' .. r.blueprint .. ':idle'
-  if usable and load == 0 then
+  if r.usable and r.load == 0 then
     redis.call('SADD', idle, id)
   elseif redis.call('SREM', idle, id) == 1 then
     tend(r.blueprint)
   end
-  if not usable or room <= 0 then
+  local room = tonumber(r.capacity) - r.load
+  if not r.usable or room <= 0 then
     redis.call('ZREM', P .. 'free:' .. r.type, id)
-    return 0, r
+    return 0
   end
-  redis.call('ZADD', P .. 'free:' .. r.type, int(load * LOAD_WEIGHT + NOW), id)
-  return room, r
+  redis.call('ZADD', P .. 'free:' .. r.type, int(r.load * LOAD_WEIGHT + NOW), id)
+  return room
 end
 
--- refill offers a resource's room to those who wait for it.
-local function refill(id)
-  local room, r = refree(id)
+-- refill is refree, and offers the resource's room to those who wait for it.
+local function refill(id, r)
+  local room = refree(id, r)
   if room > 0 then wake_fitting(r.type, r.attributes, r.blueprint, room) end
 end
 

@@ -1,10 +1,11 @@
 -- snapshot shows the allocator what a pending lease could take and who stands before it. It writes nothing.
 -- KEYS[1] -> lease:<id>   ARGV[3] -> type   ARGV[4] -> order   ARGV[5] -> most resources   ARGV[6] -> most shapes
 -- ARGV[7] -> the lease's allocation, '' = none   ARGV[8] -> offset into the free resources
--- ARGV[9] -> enough: stop at resources that have room for so many besides those before, 0 = never   ARGV[10:] -> names of blueprints
+-- ARGV[9] -> enough: stop at resources that have room for so many besides those before, 0 = never
+-- ARGV[10] -> JSON list of a resource's fields to read, the first one its capacity   ARGV[11:] -> names of blueprints
 -- Derived: free:<type>, resource:<id>, resource:<id>:leases, waiting:<type>…, lease:<id> of those before, blueprint:<name>:resources, :held:<owner>,
 -- :authorizations, freed.
--- Returns {resources as {HGETALL, leases}…, those before as {count, HGETALL of the first}…, status of the allocation,
+-- Returns {resources as {values of the fields, number of leases}…, those before as {count, HGETALL of the first}…, status of the allocation,
 -- by blueprint {number of resources, leases of the same owner that count for its quota, its owner's authorization}, how often a slot lock
 -- was freed, 1 when there are more resources}.
 local rtype, order = ARGV[3], ARGV[4]
@@ -25,19 +26,20 @@ for _, s in ipairs(redis.call('ZRANGE', P .. 'waiting:' .. rtype .. ':shapes', '
   end
 end
 local offset, most, enough, room = tonumber(ARGV[8]), tonumber(ARGV[5]), tonumber(ARGV[9]), 0
+local names = cjson.decode(ARGV[10])
 local rids = redis.call('ZRANGE', P .. 'free:' .. rtype, offset, offset + most)
 for i = 1, math.min(#rids, most) do
   local key = P .. 'resource:' .. rids[i]
-  local fields, leases = redis.call('HGETALL', key), redis.call('ZRANGE', key .. ':leases', 0, -1)
-  free[i] = {fields, leases}
+  local values, leases = redis.call('HMGET', key, unpack(names)), redis.call('ZCARD', key .. ':leases')
+  free[i] = {values, leases}
   if enough > 0 then
-    room = room + tonumber(redis.call('HGET', key, 'capacity')) - #leases
+    room = room + tonumber(values[1]) - leases
     if room >= ahead + enough then break end
   end
 end
 local allocation = ''
 if ARGV[7] ~= '' then allocation = redis.call('HGET', P .. 'resource:' .. ARGV[7], 'status') or '' end
-for i = 10, #ARGV do
+for i = 11, #ARGV do
   local name = ARGV[i]
   counts[#counts + 1] = {redis.call('ZCARD', P .. 'blueprint:' .. name .. ':resources'), held_by_others(name, o.owner, id), authorization(name, o.owner)}
 end

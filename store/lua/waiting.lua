@@ -35,9 +35,7 @@ local function wake_some(queue, n, id)
   for at = 0, n - 1, 10 do
     for _, same in ipairs(redis.call('ZRANGE', queue, at, math.min(at + 10, n) - 1)) do
       if same ~= id then
-        local hears = redis.call('HGET', P .. 'lease:' .. same, 'woken') == '1'
-        owe('lease:' .. same)
-        if hears then return end
+        if owe('lease:' .. same) then return end
       end
     end
   end

@@ -1,0 +1,30 @@
+-- begin shows an object to a run that is about to update it. It takes nothing: the run's first write takes the pen.
+-- KEYS[1] -> lease:<id>, resource:<id> or blueprint:<name>
+-- ARGV[3] -> member   ARGV[4] -> highest schema version known   ARGV[5] -> most commands to return
+-- Derived: <object>:commands, :records, resource:<id>:leases, wake, blueprints:rev.
+-- Returns {code, now ms, blueprints rev, object as HGETALL, waiting commands as id, record, …, leases of a resource, its instant in `wake` or ''}:
+-- 1 shown, 0 no such object, -1 unknown schema version, 2 destroyed (nothing is owed).
+-- What nobody owes anything leaves `wake`; nothing else is written, and running it again is harmless.
+local member = ARGV[3]
+local status, schema = unpack(redis.call('HMGET', KEYS[1], 'status', 'schema'))
+if not status then
+  redis.call('ZREM', P .. 'wake', member)
+  return {0}
+end
+if not tonumber(schema) or tonumber(schema) > tonumber(ARGV[4]) then return {-1} end
+if status == 'destroyed' then
+  redis.call('ZREM', P .. 'wake', member)
+  redis.call('HSET', KEYS[1], 'woken', '0')
+  return {2}
+end
+local commands, cids = {}, redis.call('LRANGE', KEYS[1] .. ':commands', 0, tonumber(ARGV[5]) - 1)
+if cids[1] then
+  local records = redis.call('HMGET', KEYS[1] .. ':records', unpack(cids))
+  for i, cid in ipairs(cids) do
+    commands[#commands + 1] = cid
+    commands[#commands + 1] = records[i]
+  end
+end
+local leases = string.sub(member, 1, 9) == 'resource:' and redis.call('ZRANGE', KEYS[1] .. ':leases', 0, -1) or {}
+return {1, NOW, tonumber(redis.call('GET', P .. 'blueprints:rev') or 0), redis.call('HGETALL', KEYS[1]), commands, leases,
+  redis.call('ZSCORE', P .. 'wake', member) or ''}
