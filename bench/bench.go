@@ -47,7 +47,7 @@ func (cfg Config) withDefaults() (Config, error) {
 	if cfg.AppendFsync == "" {
 		cfg.AppendFsync = "everysec"
 	}
-	for field, def := range map[*int]int{&cfg.Rounds: 5, &cfg.Count: 5000, &cfg.Concurrency: 20, &cfg.Clients: 32} {
+	for field, def := range map[*int]int{&cfg.Rounds: 5, &cfg.Count: 5000, &cfg.Concurrency: 50, &cfg.Clients: 32} {
 		if *field <= 0 {
 			*field = def
 		}

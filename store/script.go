@@ -10,10 +10,12 @@ import (
 	"drydock/model"
 )
 
-// Every script is one file in lua/, put behind the shared lib.lua and those of waiting.lua, places.lua, reply.lua and apply.lua that it
-// needs: Redis sets all of a script up with each call. Each file's head says what it does, its keys, its arguments, its answers and what
-// it derives.
+// Every script is one file in lua/, put behind the shared head.lua and those of lib.lua, waiting.lua, places.lua, reply.lua and apply.lua
+// that it needs: Redis sets all of a script up with each call. Each file's head says what it does, its keys, its arguments, its answers and
+// what it derives.
 var (
+	//go:embed lua/head.lua
+	headSource string
 	//go:embed lua/lib.lua
 	libSource string
 	//go:embed lua/waiting.lua
@@ -90,7 +92,7 @@ var (
 	createLeaseScript        = script(waitingSource, replySource, createLeaseSource)
 	createResourceScript     = script(leaseTransitions(), waitingSource, placesSource, applySource, createResourceSource)
 	sendScript               = script(placesSource, replySource, sendSource)
-	beginScript              = script(beginSource)
+	beginScript              = redis.NewScript(headSource + beginSource)
 	claimScript              = script(claimSource)
 	touchScript              = script(touchSource)
 	busyScript               = script(busySource)
@@ -120,7 +122,7 @@ var (
 )
 
 func script(parts ...string) *redis.Script {
-	return redis.NewScript(libSource + strings.Join(parts, ""))
+	return redis.NewScript(headSource + libSource + strings.Join(parts, ""))
 }
 
 // leaseTransitions writes the model's table in Lua, so that the guard inside the write is the same as the one in Go.
