@@ -34,17 +34,16 @@ type batcher struct {
 	stop   context.CancelFunc
 }
 
-func newBatcher(u *Updater, concurrency int, log *slog.Logger) *batcher {
-	b := &batcher{update: u.serve, tasks: u.tasks, patience: patience, log: log}
-	b.start(concurrency)
-	return b
+func newBatcher(u *Updater, log *slog.Logger) *batcher {
+	return &batcher{
+		update: u.serve, tasks: u.tasks, patience: patience, log: log, turn: make(chan struct{}, 1), begins: make(chan func()), stop: func() {},
+	}
 }
 
 // start starts so many that run updates, until stop is called.
 func (b *batcher) start(concurrency int) {
-	b.turn, b.begins = make(chan struct{}, 1), make(chan func())
-	ctx, stop := context.WithCancel(context.Background())
-	b.stop = stop
+	var ctx context.Context
+	ctx, b.stop = context.WithCancel(context.Background())
 	for range concurrency {
 		go func() {
 			for {

@@ -23,7 +23,7 @@ import (
 func newTestBatcher(t *testing.T, concurrency int, update func(context.Context, model.Ref) error) (*batcher, *givenBack) {
 	t.Helper()
 	back := &givenBack{}
-	b := &batcher{update: update, tasks: back, patience: patience, log: slog.New(slog.DiscardHandler)}
+	b := &batcher{update: update, tasks: back, patience: patience, log: slog.New(slog.DiscardHandler), turn: make(chan struct{}, 1), begins: make(chan func())}
 	b.start(concurrency)
 	t.Cleanup(b.stop)
 	return b, back

@@ -986,7 +986,10 @@ func TestWorkerOfAnotherNamespaceHandsTheObjectBack(t *testing.T) {
 	cfg.Namespaces = []string{"elsewhere"}
 	other := NewUpdater(h.store, h.locks, h, h.updater.catalog.registry, cfg)
 	h.queue = nil
-	if err := newBatcher(other, 1, cfg.Logger).ProcessTask(h.ctx, task); err != nil {
+	batches := newBatcher(other, cfg.Logger)
+	batches.start(1)
+	defer batches.stop()
+	if err := batches.ProcessTask(h.ctx, task); err != nil {
 		t.Errorf("ProcessTask() of another namespace = %v", err)
 	}
 	if l := h.wantLease(id, model.LeasePending); l.Fence != 0 {

@@ -14,7 +14,7 @@ import (
 
 // ServerConfig configures a [Server].
 type ServerConfig struct {
-	// Concurrency is how many updates run at once, and while they do no more tasks are taken. Default 20: they wait for Redis more than
+	// Concurrency is how many updates run at once, and while they do no more tasks are taken. Default 50: they wait for Redis more than
 	// they compute.
 	Concurrency int
 	// DispatchInterval is the longest that a server waits before it looks again for tasks that others took before it, and how often it
@@ -54,7 +54,7 @@ func NewServer(opt asynq.RedisConnOpt, u *Updater, cfg ServerConfig) *Server {
 		cfg.Logger = slog.Default()
 	}
 	ctx, hurry := context.WithCancel(context.Background())
-	batches := newBatcher(u, cfg.Concurrency, cfg.Logger)
+	batches := newBatcher(u, cfg.Logger)
 	return &Server{
 		handler: batches,
 		cfg:     cfg,
@@ -81,7 +81,9 @@ func NewServer(opt asynq.RedisConnOpt, u *Updater, cfg ServerConfig) *Server {
 
 // Start begins to take tasks.
 func (s *Server) Start() error {
+	s.handler.start(s.cfg.Concurrency)
 	if err := s.asynq.Start(s.handler); err != nil {
+		s.handler.stop()
 		return fmt.Errorf("start worker: %w", err)
 	}
 	return nil

@@ -176,6 +176,10 @@ func (u *Updater) round(ctx context.Context, lock *locks.Lock, ref model.Ref) (a
 	case model.KindBlueprint:
 		again, err = (&blueprintRun{r}).update(ctx)
 	}
+	if errors.Is(err, model.ErrStaleWriter) && !claim.Taken() && lock.Trusted() == nil {
+		// Somebody who had the lock before us has written since we looked. We have it now: who else would see to the object?
+		return true, false, nil
+	}
 	return again, claim.Over(), err
 }
 
@@ -190,7 +194,14 @@ func (u *Updater) putOff(ctx context.Context, claim *store.Claim, cause error) {
 	if errors.Is(cause, context.Canceled) || errors.Is(cause, locks.ErrLost) {
 		delay = 0
 	}
-	if _, err := u.store.Finish(ctx, claim, claim.Now.Add(delay)); err != nil {
+	var err error
+	if claim.Taken() {
+		_, err = u.store.Finish(ctx, claim, claim.Now.Add(delay))
+	} else {
+		// Nothing has been written, and the pen is not to be taken for this: whoever has the lock by now is to have it.
+		_, err = u.store.Busy(ctx, claim.Ref, claim.Writer, max(delay, time.Millisecond))
+	}
+	if err != nil {
 		u.log.Debug("could not put off", "object", claim.Ref.String(), "error", err)
 	}
 }
