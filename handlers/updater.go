@@ -163,6 +163,11 @@ func (u *Updater) round(ctx context.Context, lock *locks.Lock, ref model.Ref) (a
 			u.log.Error("update panicked", "object", ref.String(), "panic", p, "stack", string(debug.Stack()))
 			err = fmt.Errorf("panic: %v", p)
 		}
+		if errors.Is(err, model.ErrStaleWriter) && !claim.Taken() && lock.Trusted() == nil {
+			// Somebody wrote between our look and our first write. That was one who has lost the lock, for we hold it: he will stop, and
+			// sees to nothing.
+			again, err = true, nil
+		}
 		if err != nil {
 			u.putOff(ctx, claim, err)
 		}
