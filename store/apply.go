@@ -209,6 +209,7 @@ type stepJSON struct {
 	SubRelease *cascadeJSON `json:"sub_release,omitempty"`
 	Unleased   bool         `json:"unleased,omitempty"`
 	KeepIdle   int          `json:"keep_idle,omitempty"`
+	Idle       string       `json:"idle,omitempty"`
 	Refill     bool         `json:"refill,omitempty"`
 
 	Lease     string   `json:"lease,omitempty"`
@@ -376,7 +377,7 @@ func (s *Store) ApplyResource(ctx context.Context, c *Claim, st ResourceStep) (A
 	}
 	carry(ctx, st.Step, set)
 	j := c.encode(st.Step, toStringsOf(st.Path), set)
-	j.Unleased, j.Refill, j.KeepIdle = st.Unleased, st.Refill, st.KeepIdle
+	j.Unleased, j.Refill, j.KeepIdle, j.Idle = st.Unleased, st.Refill, st.KeepIdle, c.idle
 	if slices.Contains(st.Path, model.ResourceDestroyed) && c.Resource.Work.SubLease != "" {
 		j.SubRelease = s.ownRelease(ctx, model.KindLease, "the resource that stands on it is destroyed")
 	}

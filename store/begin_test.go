@@ -294,3 +294,40 @@ func TestRacingBegins(t *testing.T) {
 	}
 	e.wantVerified()
 }
+
+// TestTheLastLeaseLeavesDuringAnUpdate: the time at which the resource is to go for being idle is not overwritten by a run that took
+// it to be in use.
+func TestTheLastLeaseLeavesDuringAnUpdate(t *testing.T) {
+	t.Parallel()
+	for name, finish := range map[string]func(e *env, c *Claim) (again bool){
+		"apply": func(e *env, c *Claim) bool { return e.applyResource(c, ResourceStep{Step: Step{Finish: true}}).Again },
+		"finish": func(e *env, c *Claim) bool {
+			again, err := e.Finish(e.ctx, c, start.Add(time.Hour))
+			e.must(err)
+			return again
+		},
+	} {
+		for _, begin := range []func(e *env, ref model.Ref) *Claim{(*env).begin, (*env).claim} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				e := newEnv(t)
+				lease, ref := e.leaseIn("l1", model.LeaseActive), e.resourceRef("r-l1")
+				after := time.Minute
+				e.applyResource(e.claim(ref), ResourceStep{RetireAfter: &after, Step: Step{Finish: true}})
+				c := begin(e, ref)
+				e.applyLease(e.claim(lease), LeaseStep{
+					Path: []model.LeaseState{model.LeaseReleased, model.LeaseDestroyed}, Step: Step{Finish: true},
+				})
+				if !finish(e, c) {
+					t.Error("done, although the resource has become idle")
+				}
+				if got, err := e.rdb.ZScore(e.ctx, wakeKey(e.ns), ref.Member()).Result(); err != nil || got > float64(start.Add(after).UnixMilli()) {
+					t.Errorf("in wake at %.0f, %v, want not after it retires", got, err)
+				}
+				if finish(e, begin(e, ref)) {
+					t.Error("again, although nothing has changed since")
+				}
+			})
+		}
+	}
+}

@@ -32,6 +32,8 @@ type Claim struct {
 
 	version int64
 	status  string
+	// idle is when the last lease left a resource, as it is stored.
+	idle string
 
 	// seen is what a claim that has not been taken yet rests on; nil = it has.
 	seen *seen
@@ -152,6 +154,7 @@ func (c *Claim) decode(fields map[string]string, leases []string) (err error) {
 	case model.KindResource:
 		if c.Resource, err = decodeResource(ns, fields, leases); err == nil {
 			c.Fence, c.version, c.status = c.Resource.Fence, c.Resource.Work.Version, string(c.Resource.Status)
+			c.idle = fields["idle"]
 		}
 	case model.KindBlueprint:
 		if c.Blueprint, err = decodeBlueprintWork(fields); err == nil {
@@ -187,7 +190,7 @@ func (s *Store) Busy(ctx context.Context, ref model.Ref, token string, first tim
 }
 
 // Finish puts the pen down. The object leaves the wake index, or stays there until lookAgain when that is not zero. again
-// reports that something came in since the claim: the caller claims and runs once more. A claim that has not been taken and leaves
+// reports that something came in since the claim, or that a resource became idle: the caller claims and runs once more. A claim that has not been taken and leaves
 // everything as it is writes nothing. Errors: [model.ErrStaleWriter], [model.ErrorUnavailable].
 func (s *Store) Finish(ctx context.Context, c *Claim, lookAgain time.Time) (again bool, err error) {
 	args := append(s.head(), c.Ref.Member(), c.Writer, toMillis(lookAgain))
@@ -200,6 +203,7 @@ func (s *Store) Finish(ctx context.Context, c *Claim, lookAgain time.Time) (agai
 	default:
 		args = append(args, before.Writer, c.version, before.Heard)
 	}
+	args = append(args, c.idle)
 	code, err := finishScript.Run(ctx, s.rdb, []string{objectKey(c.Ref)}, args...).Text()
 	if err != nil {
 		return false, translate("finish", err)
