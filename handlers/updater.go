@@ -164,8 +164,7 @@ func (u *Updater) round(ctx context.Context, lock *locks.Lock, ref model.Ref) (a
 			err = fmt.Errorf("panic: %v", p)
 		}
 		if errors.Is(err, model.ErrStaleWriter) && !claim.Taken() && lock.Trusted() == nil {
-			// Somebody wrote between our look and our first write. That was one who has lost the lock, for we hold it: he will stop, and
-			// sees to nothing.
+			// Whoever wrote between our look and our first write has lost the lock, for we hold it: nobody else will see to the object.
 			again, err = true, nil
 		}
 		if err != nil {
@@ -180,10 +179,6 @@ func (u *Updater) round(ctx context.Context, lock *locks.Lock, ref model.Ref) (a
 		again, err = (&resourceRun{run: r}).update(ctx)
 	case model.KindBlueprint:
 		again, err = (&blueprintRun{r}).update(ctx)
-	}
-	if errors.Is(err, model.ErrStaleWriter) && !claim.Taken() && lock.Trusted() == nil {
-		// Somebody who had the lock before us has written since we looked. We have it now: who else would see to the object?
-		return true, false, nil
 	}
 	return again, claim.Over(), err
 }
