@@ -1,8 +1,8 @@
 // Package handlers updates leases and resources: it holds the only writers of saved state.
 //
-// An update ([Updater.Update]) takes the object's lock, claims the pen, consumes the waiting commands and acts on
+// An update ([Updater.Update]) takes the object's lock, looks at the object, consumes the waiting commands and acts on
 // the state, in the order expiry, commands, state action. What to do is decided by pure functions (decide.go, policy.go)
-// and written in as few steps as the blueprint's hooks allow, each step all or nothing.
+// and written in as few steps as the blueprint's hooks allow, each step all or nothing. The first of them takes the pen.
 //
 //	updater.go   one update from lock to unlock: the protocol
 //	decide.go    which commands are applied, refused or superseded

@@ -13,7 +13,7 @@ import (
 	"drydock/tracing"
 )
 
-// trace begins the span of an update that has got the pen, and takes up the traces of those who asked for it.
+// trace begins the span of an update that has looked at its object, and takes up the traces of those who asked for it.
 func (u *Updater) trace(ctx context.Context, claim *store.Claim, began time.Time) (context.Context, tracing.End) {
 	return u.cfg.Tracer.Continue(ctx, "update "+string(claim.Ref.Kind), began, askers(claim),
 		tracing.String("drydock.object", claim.Ref.String()), tracing.Int64("drydock.fence", claim.Fence),

@@ -80,7 +80,7 @@ const (
 	cleanupTimeout = 2 * time.Second
 )
 
-// Update runs one update of an object: take its lock, claim the pen, consume its commands, act on its state, and do so again
+// Update runs one update of an object: take its lock, look at it, consume its commands, act on its state, and do so again
 // as long as something came in meanwhile. A busy lock is no error: the object is put off a little. Errors are ours, not the
 // object's: the object is still in the wake index.
 func (u *Updater) Update(ctx context.Context, ref model.Ref) error {
@@ -140,7 +140,7 @@ func (u *Updater) updateLocked(ctx context.Context, ref model.Ref) (owed bool, e
 	return u.store.Owed(ctx, ref)
 }
 
-// round is one claim and what follows from it; over says that the object is destroyed and will never be owed anything. A panic becomes an
+// round is one look and what follows from it; over says that the object is destroyed and will never be owed anything. A panic becomes an
 // error, so that the lock is given back on every path.
 func (u *Updater) round(ctx context.Context, lock *locks.Lock, ref model.Ref) (again, over bool, err error) {
 	// Both looks at the lock matter: an object whose end has passed is claimed at once, and the first keeps us from taking the pen from a

@@ -91,7 +91,7 @@ func New(registry prometheus.Registerer) *Metrics {
 			"Commands consumed. command=\"unread\" are those that came in too late, consumed by the write that destroyed their object.",
 			"kind", "command", "outcome"),
 		applied: histogram("drydock_command_accept_to_applied_seconds",
-			"Time from a command's storing to the claim of the update that applied it.",
+			"Time from a command's storing to the beginning of the update that applied it.",
 			[]float64{.002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 30, 60, 300}, "kind", "command"),
 		stale: counter("drydock_stale_writes_refused_total",
 			"Writes that were refused because somebody else has become the object's writer.", "op"),

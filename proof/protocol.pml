@@ -50,7 +50,7 @@ typedef Object {
   byte  fence;
 #endif
   byte  head, tail;     /* waiting are head+1 .. tail */
-  byte  woken;          /* the last word that no run has heard, 0 = none. Each is another: the instant in truth, here its sender */
+  byte  woken;          /* the last word that no run has heard, 0 = none. Each is another: random in truth, here its sender */
   byte  room;           /* what a word without a command was about: whoever opens the object after it sees it. 0 = nothing */
 #if FAILOVERS > 0
   bit   made;           /* what the last step made of the object, which its version does not tell */
@@ -281,7 +281,7 @@ endidle:
   }
 
 open:
-  atomic {                                      /* open.lua: reads, and takes nothing */
+  atomic {                                      /* begin.lua: reads, and takes nothing */
     forget();
     if
     :: o.status == destroyed -> o.wake = false; goto unlock

@@ -158,14 +158,14 @@ type ResourceStep struct {
 
 // Applied is what came of a write.
 type Applied struct {
-	// Done says that the pen was put down; Again that something came in and the caller must claim and run once more. Both are
+	// Done says that the pen was put down; Again that something came in and the caller must begin once more. Both are
 	// false when the step did not ask to finish.
 	Done, Again bool
 	// Wake names the objects for which the caller should enqueue a task now.
 	Wake []model.Ref
 }
 
-// ErrMoreCommands says that too many commands came in unread to be drained in the write that destroys the object: claim
+// ErrMoreCommands says that too many commands came in unread to be drained in the write that destroys the object: begin
 // again and consume them first. Nothing was written.
 var ErrMoreCommands = model.Errorf(model.ErrorConflict, "too many unread commands for one write")
 

@@ -10,14 +10,15 @@
 //
 //   - [Store.CreateLease] and [Store.CreateResource] make them, once;
 //   - [Store.Send] puts a command on their queue, for anybody at any time;
-//   - [Store.Claim] takes the pen, [Store.ApplyLease] and [Store.ApplyResource] write with it, [Store.Finish] puts it
-//     down. A write shows the writer and the version its run read; when either has moved on, it is refused with
-//     [model.ErrStaleWriter] and has changed nothing.
+//   - [Store.Begin] looks at one for an update and takes nothing. The first write of the update takes the pen, [Store.ApplyLease],
+//     [Store.ApplyResource] and [Store.ApplyBlueprint] write with it, [Store.Finish] puts it down. A write shows the writer and the version
+//     its run knows; when either has moved on, it is refused with [model.ErrStaleWriter] and has changed nothing.
 //
 // The notes on an object ([Store.SetData]) are no part of it: they have a key of their own, which no update writes.
 //
-// Besides the pen, others may touch a few fields of an object that are counters and flags, never its state: "woken" (a task
-// is on its way), "releases" (how many waiting commands take the object back), "idle" (when the last lease left a resource).
+// Without the pen, others may touch a few fields of an object, never its state: "woken" (the last word that it is owed an update, each unlike
+// any other; "0" = an update has heard it), "busy" (how often in a row its lock was found busy), "releases" (how many waiting commands take the
+// object back), "idle" (when the last lease left a resource).
 //
 // Every object that is owed an update is in the wake index, scored by when. Methods that wake objects return them; the
 // caller enqueues their tasks. If it dies first, [Store.Due] finds them when the visibility has passed.

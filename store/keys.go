@@ -26,7 +26,6 @@ import (
 //	waiting:<type>:shape:<shape>       zset    waiting leases that ask for the same and would take anything now
 //	wake                               zset    objects that are owed an update, by when
 //	collectable                        zset    destroyed objects, by when
-//	busy                               hash    how often in a row an object's lock was found busy
 //	blueprints, blueprints:rev(s)      hash, counter, hash   declarations, their count, the revision of each
 //	blueprint:<name>                   hash    what its own updates keep for themselves
 //	blueprint:<name>:log               stream  what they did
@@ -41,6 +40,7 @@ import (
 //	idem:<key>                         hash    requests with an idempotency key, for a day
 //	done:<token>                       string  calls done, for a minute
 //	events                             stream  what happened to which object
+//	usage                              stream  how many leases were in use and how many waited, every so often
 //	subscriptions                      zset    names of subscriptions
 //	subscription:<name>                hash    where events are sent to, and how far that has come
 //	subscription:<name>:dead           stream  events that were given up

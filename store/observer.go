@@ -19,7 +19,7 @@ import (
 type Observer interface {
 	// Sent is told of n commands that were stored, those that Drydock sends itself among them.
 	Sent(k model.Kind, name model.CommandName, via model.Via, n int)
-	// Consumed is told of a command that was consumed. took is the time from its storing to the claim of the update that consumed it, both
+	// Consumed is told of a command that was consumed. took is the time from its storing to the look of the update that consumed it, both
 	// by the server's clock.
 	Consumed(k model.Kind, name model.CommandName, outcome model.Outcome, took time.Duration)
 	// Unread is told of n commands that the write which destroyed their object consumed unread, as superseded.
@@ -32,7 +32,7 @@ type Observer interface {
 
 // Swept counts the objects that a sweeper was handed, by why they were due.
 type Swept struct {
-	// Lost are those that were woken and that no task has claimed since: their task was lost, or waits for longer than the visibility.
+	// Lost are those that were woken and that no update has heard of since: their task was lost, or waits for longer than the visibility.
 	Lost int
 	// Busy are those whose lock was busy when their task came.
 	Busy int

@@ -45,7 +45,7 @@ const idempotencyWindow = 24 * time.Hour
 // announceAgain bounds how long a namespace stays unknown to sweepers after Redis was emptied under a running process.
 const announceAgain = 10 * time.Second
 
-// schemaVersion is the version of stored objects. A claim refuses objects of a higher one.
+// schemaVersion is the version of stored objects. No update touches objects of a higher one.
 const schemaVersion = 1
 
 // Store is the domain in Redis. It is safe for concurrent use.

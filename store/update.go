@@ -98,7 +98,7 @@ func (c *Claim) commandable() bool {
 	return c.Lease != nil && c.Lease.Status.Commandable() || c.Resource != nil && c.Resource.Status.Commandable()
 }
 
-// Claim takes the pen of an object under a fresh random writer, ahead of any other write. Expiry comes first: if the object's end has passed, a
+// Claim takes the pen of an object under a fresh random writer, ahead of any other write; [Store.Begin] calls it where an end has passed. Expiry comes first: if the object's end has passed, a
 // release command of Drydock's own has joined the queue. It returns nil when nothing is owed: the object does not exist or is
 // destroyed. Errors: [model.ErrSchemaVersion], [model.ErrorUnavailable].
 func (s *Store) Claim(ctx context.Context, ref model.Ref, worker string) (*Claim, error) {
@@ -190,8 +190,8 @@ func (s *Store) Busy(ctx context.Context, ref model.Ref, token string, first tim
 }
 
 // Finish puts the pen down. The object leaves the wake index, or stays there until lookAgain when that is not zero. again
-// reports that something came in since the claim, or that a resource became idle: the caller claims and runs once more. A claim that has not been taken and leaves
-// everything as it is writes nothing. Errors: [model.ErrStaleWriter], [model.ErrorUnavailable].
+// reports that something came in that the run has not heard, or that a resource became idle: the caller begins once more. A claim that has
+// not been taken and leaves everything as it is writes nothing. Errors: [model.ErrStaleWriter], [model.ErrorUnavailable].
 func (s *Store) Finish(ctx context.Context, c *Claim, lookAgain time.Time) (again bool, err error) {
 	args := append(s.head(), c.Ref.Member(), c.Writer, toMillis(lookAgain))
 	before := c.seen
@@ -216,7 +216,7 @@ func (s *Store) Finish(ctx context.Context, c *Claim, lookAgain time.Time) (agai
 	return code == "again", nil
 }
 
-// Owed reports whether something has come in for an object that nobody has claimed yet.
+// Owed reports whether something has come in for an object that no update has heard yet.
 func (s *Store) Owed(ctx context.Context, ref model.Ref) (bool, error) {
 	v, err := s.rdb.HMGet(ctx, objectKey(ref), "woken").Result()
 	if err != nil {

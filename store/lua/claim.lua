@@ -1,4 +1,4 @@
--- claim takes the pen: a fresh writer and a higher fence. It also begins the update with expiry: an object whose end has
+-- claim takes the pen at once: a fresh writer and a higher fence. An update does so when it begins with expiry: an object whose end has
 -- passed gets one release command from Drydock itself, behind those that wait.
 -- KEYS[1] -> lease:<id> or resource:<id>
 -- ARGV[3] -> member   ARGV[4] -> writer   ARGV[5] -> highest schema version known   ARGV[6] -> most commands to return

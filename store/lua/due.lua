@@ -1,7 +1,7 @@
 -- due hands the sweeper the objects whose time in `wake` has passed and puts them out of sight for the visibility, so that of
 -- many sweepers one enqueues each.
 -- KEYS[1] -> wake   ARGV[3] -> how many at the most
--- Derived: busy, lease:<id>, resource:<id> or blueprint:<name> of those that are due.
+-- Derived: lease:<id>, resource:<id> or blueprint:<name> of those that are due.
 -- Returns {now ms, how many are left, how many of these were woken and not updated since, how many found their lock busy, members…}. If its
 -- reply is lost, the objects come back after the visibility.
 local members = redis.call('ZRANGE', KEYS[1], '-inf', int(NOW), 'BYSCORE', 'LIMIT', 0, tonumber(ARGV[3]))
