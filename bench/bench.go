@@ -29,7 +29,7 @@ type Config struct {
 	// Count is how many operations one run of a rung does. Default 5000.
 	Count int
 	// Concurrency is how many updates or tasks a worker runs at once, and DispatchInterval how often an idle one of raw asynq looks for
-	// tasks, and what Drydock's are told by --dispatch-interval. Default 20 and 10 ms, which are Drydock's own defaults.
+	// tasks, and what Drydock's are told by --dispatch-interval. Default 50 and 10 ms, which are Drydock's own defaults.
 	Concurrency      int
 	DispatchInterval time.Duration
 	// Clients is how many requests the load generator has under way. Default 32.
