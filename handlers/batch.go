@@ -65,7 +65,7 @@ func (b *batcher) ProcessTask(ctx context.Context, t *asynq.Task) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
 	}
-	errs := make([]error, len(refs))
+	errs := make([]error, len(refs)+1)
 	var running sync.WaitGroup
 	running.Add(len(refs))
 	begun, err := b.begin(ctx, len(refs), func(i int) {
@@ -77,7 +77,8 @@ func (b *batcher) ProcessTask(ctx context.Context, t *asynq.Task) error {
 		b.giveBack(ctx, refs[begun:])
 	}
 	running.Wait()
-	return errors.Join(append(errs, err)...)
+	errs[len(refs)] = err
+	return errors.Join(errs...)
 }
 
 // begin has n updates run as soon as somebody is free to, and returns how many have begun when it lost its patience or ctx ended.
