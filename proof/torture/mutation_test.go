@@ -14,53 +14,70 @@ import (
 
 var mutationsFlag = flag.Bool("mutations", false, "build drydock without one of its parts, for each of some, and see that the histories show it")
 
-// mutations each take away something that Drydock rests on: in a file, one text is replaced.
+// mutations each take away something that Drydock rests on: in a file, texts are replaced.
 var mutations = []struct {
-	name, file, old, instead string
-	faults                   []Fault
-	durability               string // default memory
+	name, file string
+	texts      []string // old, new, old, new, …
+	faults     []Fault
+	durability string // default memory
 }{
 	{
 		"without the writer check", "store/lua/apply.lua",
-		"if o.status == '' or o.writer ~= step.writer then return 'stale' end",
-		"if o.status == '' then return 'stale' end step.version = tonumber(o.version) step.from = o.status",
+		[]string{
+			"if o.status == '' or o.writer ~= (first or step).writer then return 'stale' end",
+			"if o.status == '' then return 'stale' end step.version = tonumber(o.version) step.from = o.status",
+		},
 		[]Fault{LoseLocks}, "",
 	},
 	{
 		"a stale write is written", "store/lua/apply.lua",
-		"if o.status == '' or o.writer ~= step.writer then return 'stale' end",
-		"if o.status == '' then return 'stale' end " +
-			"if o.writer ~= step.writer then step.version = tonumber(o.version) step.consume = nil local p = step.path or {} return 'ok', p[#p] or o.status end",
+		[]string{
+			"if o.status == '' or o.writer ~= (first or step).writer then return 'stale' end",
+			"if o.status == '' then return 'stale' end " +
+				"if o.writer ~= (first or step).writer then step.version = tonumber(o.version) step.consume = nil local p = step.path or {} return 'ok', p[#p] or o.status, 0 end",
+		},
 		[]Fault{LoseLocks}, "",
 	},
 	{
-		"the fence stands still", "store/lua/claim.lua",
-		"redis.call('HINCRBY', KEYS[1], 'fence', 1)", "redis.call('HINCRBY', KEYS[1], 'fence', 0)",
+		"the first write takes the pen without comparing what was read", "store/lua/apply.lua",
+		[]string{
+			"if o.status == '' or o.writer ~= (first or step).writer then return 'stale' end",
+			"if o.status == '' or not first and o.writer ~= step.writer then return 'stale' end " +
+				"if first then step.version = tonumber(o.version) step.from = o.status end",
+		},
+		[]Fault{LoseLocks}, "",
+	},
+	{
+		"the fence stands still", "store/update.go",
+		[]string{`strconv.FormatInt(toInt(fields["fence"])+1, 10)`, `strconv.FormatInt(toInt(fields["fence"]), 10)`},
 		[]Fault{KillWorker, Hooks}, "",
 	},
 	{
 		"a command sent again under its key is another one", "store/lua/send.lua",
-		"if known.fingerprint ~= '' then", "if false then",
+		[]string{"if known.fingerprint ~= '' then", "if false then"},
 		[]Fault{Drop, KillReply}, "",
 	},
 	{
 		"a command whose reply was lost is stored twice", "store/lua/send.lua",
-		"if redis.call('HEXISTS', KEYS[1] .. ':records', cid) == 1 then", "if false then",
+		[]string{
+			"if redis.call('HEXISTS', KEYS[1] .. ':records', cid) == 1 then", "if false then",
+			"if known.fingerprint ~= '' then", "if known.fingerprint ~= '' and known.id ~= cid then",
+		},
 		[]Fault{Drop}, "",
 	},
 	{
-		"out of the wake index at the claim", "store/lua/claim.lua",
-		"redis.call('ZADD', P .. 'wake', int(VISIBLE_AT), member)", "redis.call('ZREM', P .. 'wake', member)",
-		[]Fault{KillWorker}, "",
+		"out of the wake index when the pen is taken", "store/lua/apply.lua",
+		[]string{"redis.call('ZADD', P .. 'wake', int(VISIBLE_AT), member)", "redis.call('ZREM', P .. 'wake', member)"},
+		[]Fault{KillWorker, LoseTasks}, "",
 	},
 	{
 		"without the sweeper", "handlers/sweeper.go",
-		"err := s.Sweep(ctx, ns)", "_, err := ns, error(nil)",
+		[]string{"err := s.Sweep(ctx, ns)", "_, err := ns, error(nil)"},
 		[]Fault{LoseTasks}, "",
 	},
 	{
 		"without the wait for a replica", "store/durability.go",
-		"if level == Memory {", "if true {",
+		[]string{"if level == Memory {", "if true {"},
 		[]Fault{FailOverBehind}, "replicas:1",
 	},
 }
@@ -74,7 +91,7 @@ func TestTortureFindsWhatIsTakenAway(t *testing.T) {
 	const rounds = 5
 	for _, m := range mutations {
 		t.Run(m.name, func(t *testing.T) {
-			dir := mutant(t, m.file, m.old, m.instead)
+			dir := mutant(t, m.file, m.texts)
 			for n := range uint64(rounds) {
 				report, err := try(t, dir, 1+n, m.faults, m.durability, 8*time.Second)
 				if err != nil {
@@ -94,14 +111,20 @@ func TestTortureFindsWhatIsTakenAway(t *testing.T) {
 func TestMutationsFit(t *testing.T) {
 	t.Parallel()
 	for _, m := range mutations {
-		if text, err := os.ReadFile(filepath.Join("..", "..", m.file)); err != nil || strings.Count(string(text), m.old) != 1 {
-			t.Errorf("%s: %q is not in %s once (%v)", m.name, m.old, m.file, err)
+		source, err := os.ReadFile(filepath.Join("..", "..", m.file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := 0; i < len(m.texts); i += 2 {
+			if strings.Count(string(source), m.texts[i]) != 1 {
+				t.Errorf("%s: %q is not in %s once", m.name, m.texts[i], m.file)
+			}
 		}
 	}
 }
 
 // mutant builds drydock with a file changed.
-func mutant(t *testing.T, file, old, instead string) (dir string) {
+func mutant(t *testing.T, file string, texts []string) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
 	source, err := filepath.Abs(filepath.Join("..", "..", file))
@@ -117,7 +140,7 @@ func mutant(t *testing.T, file, old, instead string) (dir string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for path, content := range map[string]string{changed: strings.Replace(string(text), old, instead, 1), overlay: string(replaced)} {
+	for path, content := range map[string]string{changed: strings.NewReplacer(texts...).Replace(string(text)), overlay: string(replaced)} {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
