@@ -151,7 +151,7 @@ func (u *Updater) round(ctx context.Context, lock *locks.Lock, ref model.Ref) (a
 	began := time.Now()
 	claim, err := u.store.Begin(ctx, ref, u.cfg.Worker)
 	if err != nil || claim == nil {
-		return false, err == nil, err
+		return false, false, err
 	}
 	ctx, end := u.trace(ctx, claim, began)
 	defer func() { end(err) }()

@@ -262,6 +262,23 @@ func TestFinishOfALookThatFoundNothing(t *testing.T) {
 	}
 }
 
+// TestFinishOfALookForgetsThatTheLockWasBusy: the pauses at a busy lock begin anew once it is free.
+func TestFinishOfALookForgetsThatTheLockWasBusy(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	ref := e.leaseIn("l1", model.LeaseActive)
+	_, err := e.Finish(e.ctx, e.claim(ref), start.Add(time.Hour))
+	e.must(err)
+	const first = time.Millisecond
+	_, err = e.Busy(e.ctx, ref, "t1", first)
+	e.must(err)
+	_, err = e.Finish(e.ctx, e.begin(ref), start.Add(first))
+	e.must(err)
+	if delay, err := e.Busy(e.ctx, ref, "t2", first); delay != first || err != nil {
+		t.Errorf("the next pause lasts %v, %v, want %v", delay, err, first)
+	}
+}
+
 // TestRacingBegins is [TestRacingSendersAndClaimers] for runs that begin with a look: whoever writes first has the pen.
 func TestRacingBegins(t *testing.T) {
 	t.Parallel()

@@ -51,6 +51,8 @@ type seen struct {
 
 	// wakeAt is the object's time in the wake index; zero = it is not there.
 	wakeAt time.Time
+	// busy says that its lock has been found busy, which is counted until a write takes the pen.
+	busy bool
 }
 
 // Taken reports whether the claim has the pen: a write has been made with it.
@@ -75,7 +77,7 @@ func (s *Store) Begin(ctx context.Context, ref model.Ref, worker string) (*Claim
 		return nil, nil
 	}
 	fields := toMap(reply[3])
-	before := &seen{Writer: fields["writer"], Heard: fields["woken"], wakeAt: parseMillis(toString(reply[6]))}
+	before := &seen{Writer: fields["writer"], Heard: fields["woken"], wakeAt: parseMillis(toString(reply[6])), busy: fields["busy"] != ""}
 	fields["writer"], fields["fence"] = c.Writer, strconv.FormatInt(toInt(fields["fence"])+1, 10)
 	if err := c.read(fields, reply); err != nil {
 		return nil, err
@@ -198,7 +200,7 @@ func (s *Store) Finish(ctx context.Context, c *Claim, lookAgain time.Time) (agai
 	switch {
 	case before == nil:
 		args = append(args, "", "", "")
-	case !isWoken(before.Heard) && len(c.Commands) == 0 && toMillis(before.wakeAt) == toMillis(lookAgain):
+	case !isWoken(before.Heard) && !before.busy && len(c.Commands) == 0 && toMillis(before.wakeAt) == toMillis(lookAgain):
 		return false, nil
 	default:
 		args = append(args, before.Writer, c.version, before.Heard)
