@@ -323,7 +323,7 @@ apply:
 #else
           o.wake = true                         /* now + visibility */
 #endif
-       :: else -> goto unlock                   /* stale */
+       :: else -> goto unlock                   /* stale; who still has the lock and not the pen looks again in truth, here the sweeper must */
        fi;
        /* All checks have passed; the writes begin. */
        assert(o.writer == mine[me]);            /* one writer at a time: the last who took the pen */

@@ -10,14 +10,16 @@ import (
 	"drydock/model"
 )
 
-// Every script is one file in lua/, put behind the shared head.lua and those of lib.lua, waiting.lua, places.lua, reply.lua and apply.lua
-// that it needs: Redis sets all of a script up with each call. Each file's head says what it does, its keys, its arguments, its answers and
-// what it derives.
+// Every script is one file in lua/, put behind the shared head.lua and those of lib.lua, queue.lua, waiting.lua, places.lua, reply.lua and
+// apply.lua that it needs: Redis sets all of a script up with each call. Each file's head says what it does, its keys, its arguments, its
+// answers and what it derives.
 var (
 	//go:embed lua/head.lua
 	headSource string
 	//go:embed lua/lib.lua
 	libSource string
+	//go:embed lua/queue.lua
+	queueSource string
 	//go:embed lua/waiting.lua
 	waitingSource string
 	//go:embed lua/places.lua
@@ -92,8 +94,8 @@ var (
 	createLeaseScript        = script(waitingSource, replySource, createLeaseSource)
 	createResourceScript     = script(leaseTransitions(), waitingSource, placesSource, applySource, createResourceSource)
 	sendScript               = script(placesSource, replySource, sendSource)
-	beginScript              = redis.NewScript(headSource + beginSource)
-	claimScript              = script(claimSource)
+	beginScript              = redis.NewScript(headSource + queueSource + beginSource)
+	claimScript              = script(queueSource, claimSource)
 	touchScript              = script(touchSource)
 	busyScript               = script(busySource)
 	dueScript                = script(dueSource)

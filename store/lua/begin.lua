@@ -17,14 +17,6 @@ if status == 'destroyed' then
   redis.call('HSET', KEYS[1], 'woken', '0')
   return {2}
 end
-local commands, cids = {}, redis.call('LRANGE', KEYS[1] .. ':commands', 0, tonumber(ARGV[5]) - 1)
-if cids[1] then
-  local records = redis.call('HMGET', KEYS[1] .. ':records', unpack(cids))
-  for i, cid in ipairs(cids) do
-    commands[#commands + 1] = cid
-    commands[#commands + 1] = records[i]
-  end
-end
 local leases = string.sub(member, 1, 9) == 'resource:' and redis.call('ZRANGE', KEYS[1] .. ':leases', 0, -1) or {}
-return {1, NOW, tonumber(redis.call('GET', P .. 'blueprints:rev') or 0), redis.call('HGETALL', KEYS[1]), commands, leases,
-  redis.call('ZSCORE', P .. 'wake', member) or ''}
+return {1, NOW, tonumber(redis.call('GET', P .. 'blueprints:rev') or 0), redis.call('HGETALL', KEYS[1]),
+  waiting_commands(KEYS[1], tonumber(ARGV[5])), leases, redis.call('ZSCORE', P .. 'wake', member) or ''}

@@ -33,15 +33,7 @@ if o.writer ~= ARGV[4] then
 end
 redis.call('ZADD', P .. 'wake', int(VISIBLE_AT), member)
 
-local cids = redis.call('LRANGE', KEYS[1] .. ':commands', 0, tonumber(ARGV[6]) - 1)
-local commands = {}
-if cids[1] then
-  local records = redis.call('HMGET', KEYS[1] .. ':records', unpack(cids))
-  for i, cid in ipairs(cids) do
-    commands[#commands + 1] = cid
-    commands[#commands + 1] = records[i]
-  end
-end
 local leases = {}
 if string.sub(member, 1, 9) == 'resource:' then leases = redis.call('ZRANGE', KEYS[1] .. ':leases', 0, -1) end
-return {1, NOW, tonumber(redis.call('GET', P .. 'blueprints:rev') or 0), redis.call('HGETALL', KEYS[1]), commands, leases}
+return {1, NOW, tonumber(redis.call('GET', P .. 'blueprints:rev') or 0), redis.call('HGETALL', KEYS[1]),
+  waiting_commands(KEYS[1], tonumber(ARGV[6])), leases}
