@@ -67,8 +67,13 @@ func NewServer(opt asynq.RedisConnOpt, u *Updater, cfg ServerConfig) *Server {
 			// The wake index brings objects back; asynq's retries only tidy up after themselves.
 			RetryDelayFunc: func(int, error, *asynq.Task) time.Duration { return 15 * time.Second },
 			ErrorHandler: asynq.ErrorHandlerFunc(func(_ context.Context, t *asynq.Task, err error) {
-				if refs, bad := tasks.Parse(t.Type(), t.Payload()); bad == nil {
-					cfg.Logger.Warn("update failed", "objects", fmt.Sprint(refs), "error", err)
+				refs, bad := tasks.Parse(t.Type(), t.Payload())
+				switch {
+				case bad == nil && len(refs) == 1:
+					cfg.Logger.Warn("update failed", "object", refs[0].String(), "error", err)
+					return
+				case bad == nil:
+					cfg.Logger.Warn("updates failed", "objects", fmt.Sprint(refs), "error", err)
 					return
 				}
 				cfg.Logger.Warn("task refused", "task", t.Type(), "payload", string(t.Payload()), "error", err)
