@@ -73,7 +73,7 @@ func NewServer(opt asynq.RedisConnOpt, u *Updater, cfg ServerConfig) *Server {
 					cfg.Logger.Warn("update failed", "object", refs[0].String(), "error", err)
 					return
 				case bad == nil:
-					cfg.Logger.Warn("updates failed", "objects", fmt.Sprint(refs), "error", err)
+					cfg.Logger.Warn("update failed", "objects", fmt.Sprint(refs), "error", err)
 					return
 				}
 				cfg.Logger.Warn("task refused", "task", t.Type(), "payload", string(t.Payload()), "error", err)
