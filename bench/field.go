@@ -63,14 +63,13 @@ func (f *field) renew() {
 }
 
 // enqueueOne makes a task for one object, whoever does so at the same time, for the rungs that are not Drydock: with them a task is an
-// operation. Its options are those of Drydock's tasks.
+// operation.
 func (f *field) enqueueOne(ctx context.Context, ref model.Ref) error {
 	task, err := tasks.New(ref)
 	if err != nil {
 		return err
 	}
-	_, err = f.asynq.EnqueueContext(ctx, task,
-		asynq.Queue(tasks.Queue), asynq.MaxRetry(10), asynq.Timeout(2*time.Hour), asynq.Retention(taskRetention))
+	_, err = f.asynq.EnqueueContext(ctx, task, tasks.Options(taskRetention)...)
 	return err
 }
 

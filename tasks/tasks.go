@@ -42,6 +42,11 @@ const timeout = 2 * time.Hour
 // sweeper has long seen to the object.
 const maxRetry = 10
 
+// Options are how update tasks are enqueued; completed ones are kept for retention.
+func Options(retention time.Duration) []asynq.Option {
+	return []asynq.Option{asynq.Queue(Queue), asynq.MaxRetry(maxRetry), asynq.Timeout(timeout), asynq.Retention(retention)}
+}
+
 // Payload is what a task for one object carries, in JSON.
 type Payload struct {
 	Namespace string `json:"namespace"`
@@ -292,8 +297,7 @@ func (c *Client) enqueue(ctx context.Context, refs []model.Ref) (failed map[mode
 	for i, objects := range batches {
 		task, err := New(objects...)
 		if err == nil {
-			_, err = client.EnqueueContext(ctx, task,
-				asynq.Queue(Queue), asynq.MaxRetry(maxRetry), asynq.Timeout(timeout), asynq.Retention(c.retention))
+			_, err = client.EnqueueContext(ctx, task, Options(c.retention)...)
 		}
 		// A conflict of random ids is this very call, sent again after its reply was lost.
 		if err == nil || errors.Is(err, asynq.ErrTaskIDConflict) {
