@@ -1,9 +1,7 @@
 package handlers
 
 import (
-	"context"
 	"errors"
-	"strings"
 	"testing"
 	"time"
 
@@ -41,7 +39,7 @@ func TestAFormerHolderDoesNotStopTheRightfulOne(t *testing.T) {
 			}
 			client := redis.NewClient(h.rdb.Options())
 			defer func() { _ = client.Close() }()
-			client.AddHook(&beforeStep{fn: func() {
+			client.AddHook(&beforeScript{isOne: writesStep, fn: func() {
 				if err := write(h, former); err != nil && !errors.Is(err, model.ErrStaleWriter) {
 					t.Error(err)
 				}
@@ -53,28 +51,5 @@ func TestAFormerHolderDoesNotStopTheRightfulOne(t *testing.T) {
 			h.wantLease(id, model.LeaseDestroyed)
 			h.verify()
 		})
-	}
-}
-
-// beforeStep runs a function before the first step of an update is written.
-type beforeStep struct{ fn func() }
-
-func (b *beforeStep) DialHook(next redis.DialHook) redis.DialHook { return next }
-
-func (b *beforeStep) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
-}
-
-func (b *beforeStep) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		args := cmd.Args()
-		if len(args) > 6 && b.fn != nil && strings.HasPrefix(cmd.Name(), "eval") {
-			if step, ok := args[len(args)-1].(string); ok && strings.Contains(step, `"writer"`) {
-				fn := b.fn
-				b.fn = nil
-				fn()
-			}
-		}
-		return next(ctx, cmd)
 	}
 }

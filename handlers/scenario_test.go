@@ -1176,7 +1176,7 @@ func TestResourceThatIsReleasedMeanwhileIsNotRetired(t *testing.T) {
 	other := NewUpdater(h.store, h.locks, h, h.updater.catalog.registry, h.updater.cfg)
 	suspended := redis.NewClient(h.rdb.Options())
 	defer func() { _ = suspended.Close() }()
-	suspended.AddHook(&beforeSend{func() {
+	suspended.AddHook(&beforeScript{isOne: sendsReclaim, fn: func() {
 		h.rdb.Del(h.ctx, store.LockKey(res.Ref))
 		h.releaseResource(res.ID)
 		if err := other.Update(h.ctx, res.Ref); err != nil {
@@ -1191,14 +1191,21 @@ func TestResourceThatIsReleasedMeanwhileIsNotRetired(t *testing.T) {
 	h.verify()
 }
 
-// beforeSend runs a function before the first command is sent.
-type beforeSend struct{ fn func() }
+// beforeScript runs a function before the first script whose arguments are the ones.
+type beforeScript struct {
+	isOne func(args []any) bool
+	fn    func()
+}
 
-func (b *beforeSend) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (b *beforeScript) DialHook(next redis.DialHook) redis.DialHook { return next }
 
-func (b *beforeSend) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+func (b *beforeScript) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (b *beforeScript) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
-		if args := cmd.Args(); b.fn != nil && strings.HasPrefix(cmd.Name(), "eval") && slices.Contains(args, any(string(model.CommandReclaim))) {
+		if b.fn != nil && strings.HasPrefix(cmd.Name(), "eval") && b.isOne(cmd.Args()) {
 			fn := b.fn
 			b.fn = nil
 			fn()
@@ -1207,6 +1214,10 @@ func (b *beforeSend) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-func (b *beforeSend) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
+// sendsReclaim and writesStep say what a script is by its arguments.
+func sendsReclaim(args []any) bool { return slices.Contains(args, any(string(model.CommandReclaim))) }
+
+func writesStep(args []any) bool {
+	step, ok := args[len(args)-1].(string)
+	return ok && len(args) > 6 && strings.Contains(step, `"writer"`)
 }
