@@ -180,20 +180,25 @@ var ErrNeeded = model.Errorf(model.ErrorConflict, "its blueprint keeps it idle")
 
 // stepJSON is a step as the scripts read it.
 type stepJSON struct {
-	Writer     string            `json:"writer"`
-	First      *seen             `json:"first,omitempty"`
-	Version    int64             `json:"version"`
-	From       string            `json:"from"`
-	Fence      int64             `json:"fence,string"`
-	Worker     string            `json:"worker"`
-	Consume    []consumeJSON     `json:"consume,omitempty"`
+	Writer  string `json:"writer"`
+	First   *seen  `json:"first,omitempty"`
+	Version int64  `json:"version"`
+	From    string `json:"from"`
+	Fence   int64  `json:"fence,string"`
+	Worker  string `json:"worker"`
+	// Consume are the ids of the consumed commands, and Outcomes what they came to: CameTo has for each the place of its outcome, from 1,
+	// unless it is the first for all. Releases is how many of them take the object back.
+	Consume    []string          `json:"consume,omitempty"`
 	Outcomes   []string          `json:"outcomes,omitempty"`
+	CameTo     []int             `json:"came_to,omitempty"`
+	Releases   int               `json:"releases,omitempty"`
 	Superseded string            `json:"superseded,omitempty"`
 	Path       []string          `json:"path,omitempty"`
 	Set        map[string]string `json:"set,omitempty"`
-	Log        []entryJSON       `json:"log,omitempty"`
-	Wake       []string          `json:"wake,omitempty"`
-	Finish     *int64            `json:"finish,omitempty"`
+	// Log is what the object's log and the events are told, as fields and values.
+	Log    []string `json:"log,omitempty"`
+	Wake   []string `json:"wake,omitempty"`
+	Finish *int64   `json:"finish,omitempty"`
 
 	Acquire   *acquireJSON `json:"acquire,omitempty"`
 	Pass      int          `json:"pass,omitempty"`
@@ -221,19 +226,6 @@ type stepJSON struct {
 
 	// step is what it was made of.
 	step Step
-}
-
-// consumeJSON is a consumed command. Outcome is the place of its outcome among the step's, from 1: many commands come to the same.
-type consumeJSON struct {
-	ID       string `json:"id"`
-	Outcome  int    `json:"outcome"`
-	Releases bool   `json:"releases,omitempty"`
-}
-
-type entryJSON struct {
-	Event   string `json:"e"`
-	Text    string `json:"t"`
-	Command string `json:"c,omitempty"`
 }
 
 type acquireJSON struct {
@@ -273,10 +265,17 @@ func (c *Claim) encode(st Step, path []string, set map[string]string) stepJSON {
 			j.Outcomes = append(j.Outcomes, rest(record))
 			places[record] = len(j.Outcomes)
 		}
-		j.Consume = append(j.Consume, consumeJSON{ID: k.Command.ID, Outcome: places[record], Releases: takesBack(k.Command.Name)})
+		j.Consume = append(j.Consume, k.Command.ID)
+		j.CameTo = append(j.CameTo, places[record])
+		if takesBack(k.Command.Name) {
+			j.Releases++
+		}
 	}
-	for _, e := range st.Log {
-		j.Log = append(j.Log, entryJSON{Event: string(e.Event), Text: e.Text, Command: e.Command})
+	if len(j.Outcomes) == 1 {
+		j.CameTo = nil
+	}
+	if len(st.Log) > 0 {
+		j.Log = append(told(st.Log), "f", strconv.FormatInt(c.Fence, 10), "w", c.Worker)
 	}
 	for _, ref := range st.Wake {
 		j.Wake = append(j.Wake, ref.Member())

@@ -64,8 +64,7 @@ func TestApplyLeaseConsumes(t *testing.T) {
 			at(time.Second), c.Fence),
 		"lease:l1:records c2:outcome": fmt.Sprintf(`{"consumed_ms":%s,"outcome":"superseded","fence":%d,"worker":"w1"}`,
 			at(time.Second), c.Fence),
-		"lease:l1:log +1": fmt.Sprintf("c=c1 e=refused f=%d t=release refused: because w=w1", c.Fence),
-		"lease:l1:log +2": fmt.Sprintf("e=extended f=%d t=until then w=w1", c.Fence),
+		"lease:l1:log +1": fmt.Sprintf("c1=c1 e=extended e1=refused f=%d t=until then t1=release refused: because w=w1", c.Fence),
 		"lease:l1 until":  at(time.Hour), "lease:l1 failures": "3", "lease:l1 hook": "destroy", "lease:l1 ended": at(time.Hour),
 	}, event("lease:l1", "extended", "active"))
 	if int(c.version) != version+1 {

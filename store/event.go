@@ -13,7 +13,8 @@ import (
 )
 
 // The events of a namespace are one stream. Every script that writes an object appends one entry for it (tell in lua/lib.lua); an entry
-// holds what happened in that write, one event or several, so the order of the stream is the order of the writes.
+// holds what happened in that write, one event or several, so the order of the stream is the order of the writes. The log of an object is
+// made in the same way.
 //
 // A position is "<ms>-<seq>", the id of an entry that was seen as a whole, or "<ms>-<seq>-<n>" when only its first n events were. The
 // id of an event is the position of whoever has seen it: the last event of an entry has the entry's own id.
@@ -102,6 +103,14 @@ func (p position) String() string {
 	return p.entry.String() + "-" + strconv.Itoa(p.seen)
 }
 
+// from returns where the entries begin, in the words of XRANGE, that have something behind the position.
+func (p position) from() string {
+	if p.seen == whole {
+		return "(" + p.entry.String()
+	}
+	return p.entry.String()
+}
+
 // entry is one entry of the stream.
 type entry struct {
 	id     streamID
@@ -131,9 +140,9 @@ func decodeEntry(ns string, m redis.XMessage) entry {
 		At: id.time(), Namespace: ns, Object: ref, Status: get("s"), ResourceType: get("y"), Name: get("n"), Owner: get("u"),
 		Resource: get("r"), Blueprint: get("b"), Fence: toInt(m.Values["f"]), Worker: get("w"),
 	}
-	add := func(suffix, eventID string) {
+	for _, h := range happenings(id, m) {
 		e := base
-		e.ID, e.Event, e.Text, e.Command = eventID, model.EventType(get("e"+suffix)), get("t"+suffix), get("c"+suffix)
+		e.ID, e.Event, e.Text, e.Command = h.at.String(), h.event, h.text, h.command
 		if e.Event == "" {
 			e.Event = model.EventChanged
 		}
@@ -142,15 +151,45 @@ func decodeEntry(ns string, m redis.XMessage) entry {
 		}
 		out.events = append(out.events, e)
 	}
+	return out
+}
+
+// happening is one of the things that a write did and an entry tells.
+type happening struct {
+	// at is the position behind it.
+	at            position
+	event         model.EventType
+	text, command string
+}
+
+// told writes what a write did as happenings reads it.
+func told(entries []Entry) []string {
+	last := len(entries) - 1
+	fields := make([]string, 0, 6*len(entries)+4)
+	add := func(e Entry, suffix string) {
+		fields = append(fields, "e"+suffix, string(e.Event), "t"+suffix, e.Text)
+		if e.Command != "" {
+			fields = append(fields, "c"+suffix, e.Command)
+		}
+	}
+	for i, e := range entries[:last] {
+		add(e, strconv.Itoa(i+1))
+	}
+	add(entries[last], "")
+	return fields
+}
+
+// happenings reads of an entry, of the events or of an object's log, what the write did, in order.
+func happenings(id streamID, m redis.XMessage) []happening {
+	get := func(field string) string { return toString(m.Values[field]) }
+	var list []happening
 	for n := 1; ; n++ {
 		suffix := strconv.Itoa(n)
 		if _, ok := m.Values["e"+suffix]; !ok {
-			break
+			return append(list, happening{position{id, whole}, model.EventType(get("e")), get("t"), get("c")})
 		}
-		add(suffix, position{id, n}.String())
+		list = append(list, happening{position{id, n}, model.EventType(get("e" + suffix)), get("t" + suffix), get("c" + suffix)})
 	}
-	add("", m.ID)
-	return out
 }
 
 // eventBuffer holds the newest entries of a namespace: all after since, up to last. Guarded by watchers.mu.
@@ -328,10 +367,7 @@ func (f *follower) Next(ctx context.Context) ([]model.Event, error) {
 // page reads the events after the position from Redis, together with what tells whether any are missing. All of it is read at one
 // instant, or events that are trimmed in between would be missed.
 func (f *follower) page(ctx context.Context) ([]model.Event, position, error) {
-	key, from := eventsKey(f.ns), f.pos.entry.String()
-	if f.pos.seen == whole {
-		from = "(" + from
-	}
+	key, from := eventsKey(f.ns), f.pos.from()
 	if f.oldest {
 		from = "-"
 	}

@@ -197,11 +197,14 @@ func FuzzDecodeEvents(f *testing.F) {
 			if rest, _ := collect([]entry{got}, p); len(rest) != want-1-i {
 				t.Errorf("whoever has seen %s is told %d more events, want %d", e.ID, len(rest), want-1-i)
 			}
+			if rest := decodeLog(m, p); len(rest) != want-1-i {
+				t.Errorf("whoever has seen %s of a log is shown %d more entries, want %d", e.ID, len(rest), want-1-i)
+			}
 			before = p
 		}
-		log := decodeLogEntry(redis.XMessage{ID: id, Values: map[string]any{"e": event, "t": text, "f": fence}})
-		if log.ID != id || log.Text != text || log.Event != model.EventType(event) || log.Fence != toInt(fence) {
-			t.Errorf("%v is read as the log entry %+v", m, log)
+		log := decodeLog(m, position{})
+		if last := log[len(log)-1]; len(log) != want || last.Text != text || last.Event != model.EventType(event) || last.Fence != toInt(fence) {
+			t.Errorf("%v is read as the log entries %+v", m, log)
 		}
 	})
 }

@@ -194,14 +194,14 @@ func (g *gatherer) fly(group []*gathered) {
 func (g *gatherer) send(group []*gathered) {
 	ctx := context.Background()
 	pipe := g.client.Pipeline()
-	for _, call := range group {
-		if err := call.ctx.Err(); err != nil {
-			call.cmd.SetErr(err)
-			continue
-		}
-		_ = pipe.Process(ctx, call.cmd) // only adds it
+	calls := merge(group)
+	for _, m := range calls {
+		_ = pipe.Process(ctx, m.cmd) // only adds it
 	}
 	_, _ = pipe.Exec(ctx) // each call has its own error
+	for _, m := range calls {
+		m.part()
+	}
 	for _, call := range group {
 		close(call.done)
 	}

@@ -33,9 +33,9 @@ func (s *Store) createLease(
 	args := []any{
 		id, n.Type, shape, int64(n.Priority) * headStart.Milliseconds(), n.TTL.Milliseconds(),
 		n.Owner, string(n.Data), hashKey(idem.Key), idem.Fingerprint, idempotencyWindow.Milliseconds(), forResource,
-		"schema", schemaVersion, "id", id, "type", n.Type, "status", string(model.LeasePending), "owner", n.Owner,
+		"status", string(model.LeasePending), "writer", "", "version", 0, "woken", "0", "fence", 0, "releases", 0, "type", n.Type, "owner", n.Owner,
+		"resource", "", "blueprint", "", "slots", "", "shape", shape, "schema", schemaVersion, "id", id,
 		"attributes", encodeMap(n.Attributes), "blueprints", encodeList(n.Blueprints), "priority", n.Priority,
-		"shape", shape, "version", 0, "fence", 0, "releases", 0,
 	}
 	if !n.Until.IsZero() {
 		args = append(args, "until", n.Until.UnixMilli())

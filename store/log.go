@@ -15,35 +15,49 @@ func (s *Store) Log(ctx context.Context, ref model.Ref, limit int, after string)
 	if limit <= 0 {
 		limit = model.DefaultPageLimit
 	}
-	from, err := streamFrom(after)
-	if err != nil {
-		return page, err
+	from, seen := "-", position{}
+	if after != "" {
+		var ok bool
+		if seen, ok = parsePosition(after); !ok {
+			return page, errCursor
+		}
+		from = seen.from()
 	}
 	pipe := s.rdb.Pipeline()
 	exists := pipe.Exists(ctx, objectKey(ref))
-	entries := pipe.XRangeN(ctx, logKey(ref), from, "+", int64(limit)+1)
+	// Each write has at least one entry of the page, but for the first, which may have been seen.
+	writes := pipe.XRangeN(ctx, logKey(ref), from, "+", int64(limit)+2)
 	if err := exec(ctx, "read log", pipe); err != nil {
 		return page, err
 	}
 	if exists.Val() == 0 {
 		return page, notFound(ref.Kind)
 	}
-	for _, e := range entries.Val() {
-		if len(page.Items) == limit {
-			page.Next = page.Items[limit-1].ID
-			break
+	for _, m := range writes.Val() {
+		for _, e := range decodeLog(m, seen) {
+			if len(page.Items) == limit {
+				page.Next = page.Items[limit-1].ID
+				return page, nil
+			}
+			page.Items = append(page.Items, e)
 		}
-		page.Items = append(page.Items, decodeLogEntry(e))
 	}
 	return page, nil
 }
 
-func decodeLogEntry(e redis.XMessage) model.LogEntry {
-	id, _ := parseStreamID(e.ID)
-	return model.LogEntry{
-		ID: e.ID, At: id.time(), Event: model.EventType(toString(e.Values["e"])), Text: toString(e.Values["t"]),
-		Command: toString(e.Values["c"]), Fence: toInt(e.Values["f"]), Worker: toString(e.Values["w"]),
+// decodeLog reads what one write has left in an object's log, but for what was seen.
+func decodeLog(m redis.XMessage, seen position) []model.LogEntry {
+	id, _ := parseStreamID(m.ID)
+	var list []model.LogEntry
+	for i, h := range happenings(id, m) {
+		if id == seen.entry && i < seen.seen {
+			continue
+		}
+		list = append(list, model.LogEntry{
+			ID: h.at.String(), At: id.time(), Event: h.event, Text: h.text, Command: h.command, Fence: toInt(m.Values["f"]), Worker: toString(m.Values["w"]),
+		})
 	}
+	return list
 }
 
 // Slots lists the slot locks that an object holds. Errors: [model.ErrorNotFound], [model.ErrorUnavailable].

@@ -88,12 +88,12 @@ func TestLogOfNobodyAndBadCursors(t *testing.T) {
 	if _, err := e.Store.Log(e.ctx, e.resourceRef("nobody"), 0, ""); !errors.Is(err, model.ErrResourceNotFound) {
 		t.Errorf("of nobody: %v, want %v", err, model.ErrResourceNotFound)
 	}
-	for _, after := range []string{"x", "1", "1-", "-1", "-1-0", "1-+0", "1-x", "1-0-0", "(1-0", "$", "99999999999999999999-0", "1-99999999999999999999", "1 -0"} {
+	for _, after := range []string{"x", "1", "1-", "-1", "-1-0", "1-+0", "1-x", "1-0-", "1-0-0-0", "(1-0", "$", "99999999999999999999-0", "1-99999999999999999999", "1 -0"} {
 		if _, err := e.Store.Log(e.ctx, ref, 0, after); kindOf(err) != model.ErrorInvalid {
 			t.Errorf("after %q: %v, want an invalid cursor", after, err)
 		}
 	}
-	for _, after := range []string{"0-0", "9223372036854775807-18446744073709551615"} {
+	for _, after := range []string{"0-0", "1-0-0", "1-0-2147483647", "9223372036854775807-18446744073709551615"} {
 		if _, err := e.Store.Log(e.ctx, ref, 0, after); err != nil {
 			t.Errorf("after %q: %v", after, err)
 		}

@@ -16,6 +16,8 @@ import (
 var (
 	//go:embed lua/head.lua
 	headSource string
+	//go:embed lua/foot.lua
+	footSource string
 	//go:embed lua/lib.lua
 	libSource string
 	//go:embed lua/queue.lua
@@ -94,7 +96,7 @@ var (
 	createLeaseScript        = script(waitingSource, replySource, createLeaseSource)
 	createResourceScript     = script(leaseTransitions(), waitingSource, placesSource, applySource, createResourceSource)
 	sendScript               = script(placesSource, replySource, sendSource)
-	beginScript              = redis.NewScript(headSource + queueSource + beginSource)
+	beginScript              = newScript(headSource+queueSource, beginSource)
 	claimScript              = script(queueSource, claimSource)
 	touchScript              = script(touchSource)
 	busyScript               = script(busySource)
@@ -123,8 +125,16 @@ var (
 	setDataScript            = script(setDataSource)
 )
 
+// script makes a script of the parts that it needs and of what it does, which is the last.
 func script(parts ...string) *redis.Script {
-	return redis.NewScript(headSource + libSource + strings.Join(parts, ""))
+	last := len(parts) - 1
+	return newScript(headSource+libSource+strings.Join(parts[:last], ""), parts[last])
+}
+
+func newScript(parts, body string) *redis.Script {
+	made := redis.NewScript(parts + "local function answer()\n" + body + "end\n" + footSource)
+	merges.Store(made.Hash(), true)
+	return made
 }
 
 // leaseTransitions writes the model's table in Lua, so that the guard inside the write is the same as the one in Go.

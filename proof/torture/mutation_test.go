@@ -67,7 +67,7 @@ var mutations = []struct {
 	},
 	{
 		"out of the wake index when the pen is taken", "store/lua/apply.lua",
-		[]string{"redis.call('ZADD', P .. 'wake', int(VISIBLE_AT), member)", "redis.call('ZREM', P .. 'wake', member)"},
+		[]string{"redis.call('ZADD', P .. 'wake', VISIBLE_AT, member)", "redis.call('ZREM', P .. 'wake', member)"},
 		[]Fault{KillWorker, LoseTasks}, "",
 	},
 	{

@@ -15,9 +15,9 @@ local function guard(o, step, key)
   if version == step.version + 1 and not first then return 'repeat' end
   if version ~= step.version or o.status ~= step.from then return 'stale' end
   local handled = #(step.consume or {})
-  local heads = redis.call('LRANGE', key .. ':commands', 0, handled)
+  local heads = redis.call('LRANGE', key .. ':commands', '0', handled)
   for i = 1, handled do
-    if heads[i] ~= step.consume[i].id then return 'stale' end
+    if heads[i] ~= step.consume[i] then return 'stale' end
   end
   local state = step.from
   for _, to in ipairs(step.path or {}) do
@@ -51,15 +51,12 @@ end
 
 -- consume pops what the step handled and, when the object is destroyed, the commands that nobody read any more.
 local function consume(key, step, state, unread)
-  local releases, cids, records = 0, {}, {}
+  local cids, records = step.consume or {}, {}
   if step.consume then
-    redis.call('LPOP', key .. ':commands', #step.consume)
+    redis.call('LPOP', key .. ':commands', #cids)
     local outcomes = {}
     for i, rest in ipairs(step.outcomes) do outcomes[i] = stamp('consumed_ms', rest) end
-    for i, c in ipairs(step.consume) do
-      cids[i], records[i] = c.id, outcomes[c.outcome]
-      if c.releases then releases = releases + 1 end
-    end
+    for i = 1, #cids do records[i] = outcomes[step.came_to and step.came_to[i] or 1] end
   end
   if unread > 0 then
     for _, cid in ipairs(redis.call('LPOP', key .. ':commands', unread)) do
@@ -67,21 +64,21 @@ local function consume(key, step, state, unread)
     end
     tally.unread = tally.unread + unread
   end
-  if releases > 0 and state ~= 'destroyed' then redis.call('HINCRBY', key, 'releases', -releases) end
+  if step.releases and state ~= 'destroyed' then redis.call('HINCRBY', key, 'releases', -step.releases) end
   note_consumed(key, cids, records)
 end
 
 -- move puts an object in the index of its new state.
 local function move(plural, id, from, to)
   redis.call('ZREM', P .. plural .. ':' .. from, id)
-  redis.call('ZADD', P .. plural .. ':' .. to, 0, id)
+  redis.call('ZADD', P .. plural .. ':' .. to, '0', id)
 end
 
 -- advance writes the new state, the instants on the way, the step's own fields, the raised version and the pen if the write takes it, and
 -- wakes whom the step names. From the moment it is destroyed an object is collectable, and no command waits for it.
 local function advance(key, plural, id, step, state, o)
   local member = string.sub(plural, 1, -2) .. ':' .. id
-  local fields = {'version', int(step.version + 1), 'updated', int(NOW), 'status', state}
+  local fields = {'version', int(step.version + 1), 'updated', NOW_MS, 'status', state}
   if not o.unheard then
     fields[#fields + 1] = 'woken'
     fields[#fields + 1] = '0'
@@ -96,7 +93,7 @@ local function advance(key, plural, id, step, state, o)
       fields[#fields + 1] = ''
     end
     -- Who goes on is out of the sweeper's sight meanwhile.
-    if not step.finish then redis.call('ZADD', P .. 'wake', int(VISIBLE_AT), member) end
+    if not step.finish then redis.call('ZADD', P .. 'wake', VISIBLE_AT, member) end
   end
   if state == 'destroyed' then
     fields[#fields + 1] = 'releases'
@@ -105,7 +102,7 @@ local function advance(key, plural, id, step, state, o)
   for _, to in ipairs(step.path or {}) do
     if to ~= 'broken' and to ~= 'pending' then
       fields[#fields + 1] = to
-      fields[#fields + 1] = int(NOW)
+      fields[#fields + 1] = NOW_MS
     end
   end
   for name, value in pairs(step.set or {}) do
@@ -114,10 +111,8 @@ local function advance(key, plural, id, step, state, o)
   end
   redis.call('HSET', key, unpack(fields))
   if state ~= step.from then move(plural, id, step.from, state) end
-  if state == 'destroyed' then redis.call('ZADD', P .. 'collectable', int(NOW), member) end
-  for _, entry in ipairs(step.log or {}) do
-    log(key, entry.e, entry.t, entry.c, step.fence, step.worker)
-  end
+  if state == 'destroyed' then redis.call('ZADD', P .. 'collectable', NOW_MS, member) end
+  if step.log then log(key, step.log) end
   for _, other in ipairs(step.wake or {}) do
     if redis.call('EXISTS', member_key(other)) == 1 then owe(other) end
   end
@@ -130,7 +125,7 @@ local function order(member, release)
   if (tonumber(o.releases) or 0) == 0 then
     push(member, release.id, release.rest, 'release', release.text, true)
     if string.sub(member, 1, 9) == 'resource:' then refree(string.sub(member, 10), occupancy(string.sub(member, 10))) end
-    tell(member, 'command-sent', o.status, about('t', release.text, 'c', release.id))
+    tell(member, o.status, {'e', 'command-sent', 't', release.text, 'c', release.id})
   end
 end
 
@@ -138,21 +133,22 @@ end
 -- resource from the given argument on.
 local function make(id, rtype, step, first, text)
   local key, member = P .. 'resource:' .. id, 'resource:' .. id
-  local fields, name = {'created', int(NOW), 'updated', int(NOW)}, ''
+  local fields, name = {'created', NOW_MS, 'updated', NOW_MS}, ''
   for i = first, #ARGV do
     fields[#fields + 1] = ARGV[i]
     if (i - first) % 2 == 1 and ARGV[i - 1] == 'name' then name = ARGV[i] end
   end
   redis.call('HSET', key, unpack(fields))
-  redis.call('ZADD', P .. 'resources', 0, id)
-  redis.call('ZADD', P .. 'resources:pending', 0, id)
-  redis.call('ZADD', P .. 'resources:by-type:' .. rtype, 0, id)
-  redis.call('ZADD', P .. 'resources:by-blueprint:' .. step.blueprint, 0, id)
-  redis.call('ZADD', P .. 'blueprint:' .. step.blueprint .. ':resources', 0, id)
+  redis.call('ZADD', P .. 'resources', '0', id)
+  redis.call('ZADD', P .. 'resources:pending', '0', id)
+  redis.call('ZADD', P .. 'resources:by-type:' .. rtype, '0', id)
+  redis.call('ZADD', P .. 'resources:by-blueprint:' .. step.blueprint, '0', id)
+  redis.call('ZADD', P .. 'blueprint:' .. step.blueprint .. ':resources', '0', id)
   for _, slot in ipairs(step.slots or {}) do redis.call('SET', P .. 'slot:' .. slot, member) end
-  log(key, 'allocated', text, '', step.fence, step.worker)
+  local done = {'e', 'allocated', 't', text, 'f', step.fence, 'w', step.worker}
+  log(key, done)
   owe(member)
-  tell(member, 'allocated', 'pending', about('t', text, 'y', rtype, 'n', name, 'b', step.blueprint, 'f', step.fence, 'w', step.worker))
+  tell(member, 'pending', about(done, 'y', rtype, 'n', name, 'b', step.blueprint))
 end
 
 -- may_make checks what must hold whenever a blueprint makes a resource.
@@ -164,22 +160,9 @@ end
 
 -- tell_step tells of a step. o has what is known of the object.
 local function tell_step(member, step, state, o)
-  local entries, set = step.log or {}, step.set or {}
-  local last = entries[#entries] or {}
-  local more = about('t', last.t, 'c', last.c, 'y', o.type, 'u', o.owner, 'n', o.name, 'r', set.resource or o.resource,
-    'b', set.blueprint or o.blueprint, 'f', step.fence, 'w', step.worker)
-  for i = 1, #entries - 1 do
-    local entry = entries[i]
-    more[#more + 1] = 'e' .. i
-    more[#more + 1] = entry.e
-    more[#more + 1] = 't' .. i
-    more[#more + 1] = entry.t
-    if entry.c then
-      more[#more + 1] = 'c' .. i
-      more[#more + 1] = entry.c
-    end
-  end
-  tell(member, last.e or '', state, more)
+  local set = step.set or {}
+  tell(member, state, about(step.log or {'f', step.fence, 'w', step.worker}, 'y', o.type, 'u', o.owner, 'n', o.name,
+    'r', set.resource or o.resource, 'b', set.blueprint or o.blueprint))
 end
 
 -- done ends the step's update, if it is to end. Nothing is owed to what is destroyed.

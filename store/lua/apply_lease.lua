@@ -8,8 +8,10 @@
 -- Writes only after all checks pass, except that a resource that turns out unusable leaves the index of free ones.
 local id, step = ARGV[3], cjson.decode(ARGV[4])
 local key, member = KEYS[1], 'lease:' .. id
-local o = read(key, 'status', 'writer', 'version', 'woken', 'busy', 'type', 'shape', 'order', 'resource', 'slots', 'allocation',
-  'blueprint', 'owner', 'gates', 'gated_shape', 'reserved', 'for_resource', 'releases')
+-- What a lease has that waits, or is sent back to, means nothing of one that is active or over.
+local queued = step.from == 'pending' or step.from == 'acquired'
+local o = read(key, 'status', 'writer', 'version', 'woken', 'busy', 'releases', 'type', 'owner', 'resource', 'blueprint', 'slots', 'for_resource',
+  unpack(queued and {'shape', 'order', 'allocation', 'gates', 'gated_shape', 'reserved'} or {}))
 local code, state, unread = guard(o, step, key)
 if code == 'repeat' then return {code, done(key, member, step, o.status)} end
 if code ~= 'ok' then return {code, ''} end
@@ -47,7 +49,7 @@ local function wait_at_gates(id, o, step)
   leave_gates(id, o.owner, o.order, left)
   for _, blueprint in ipairs(gates) do
     redis.call('ZADD', gate_key(blueprint, o.owner), o.order, id)
-    redis.call('ZADD', P .. 'blueprint:' .. blueprint .. ':gates', 0, o.owner)
+    redis.call('ZADD', P .. 'blueprint:' .. blueprint .. ':gates', '0', o.owner)
   end
   if not gates[1] and o.gates == '' then return false end
   redis.call('HSET', KEYS[1], 'gates', gates[1] and cjson.encode(gates) or '', 'gated_shape', gates[1] and step.gated_shape or '')
@@ -61,20 +63,22 @@ if take and state == 'active' then o.unheard = false end
 consume(key, step, state, unread)
 advance(key, 'leases', id, step, state, o)
 if take then
-  redis.call('ZADD', P .. 'resource:' .. take.resource .. ':leases', 0, id)
-  redis.call('ZADD', P .. 'leases:by-resource:' .. take.resource, 0, id)
+  redis.call('ZADD', P .. 'resource:' .. take.resource .. ':leases', '0', id)
+  redis.call('ZADD', P .. 'leases:by-resource:' .. take.resource, '0', id)
   host.load = host.load + 1
   refree(take.resource, host)
   for _, slot in ipairs(take.slots or {}) do redis.call('SET', P .. 'slot:' .. slot, member) end
   redis.call('SADD', held_key(take.blueprint, o.owner), id)
 end
--- What was reserved for an allocation is given back when the lease got a place elsewhere, or left, or the allocation came to nothing.
-local pending_allocation = o.allocation ~= '' and redis.call('HGET', P .. 'resource:' .. o.allocation, 'status') == 'pending'
-if o.reserved ~= '' and (state ~= 'pending' or (step.gates and not pending_allocation)) then
-  redis.call('HSET', key, 'reserved', '')
-  if not (take and take.blueprint == o.reserved) then give_back(o.reserved, o.owner, id) end
+if queued and o.reserved ~= '' then
+  -- What was reserved for an allocation is given back when the lease got a place elsewhere, or left, or the allocation came to nothing.
+  local pending_allocation = o.allocation ~= '' and redis.call('HGET', P .. 'resource:' .. o.allocation, 'status') == 'pending'
+  if state ~= 'pending' or (step.gates and not pending_allocation) then
+    redis.call('HSET', key, 'reserved', '')
+    if not (take and take.blueprint == o.reserved) then give_back(o.reserved, o.owner, id) end
+  end
 end
-local shape = shape_of(o)
+local shape = queued and shape_of(o)
 if step.from == 'pending' and state ~= 'pending' then
   leave_queue(id, o.type, shape)
   if o.gates ~= '' then
@@ -97,7 +101,7 @@ if state == 'destroyed' or leaves then free_slots(member, o.slots) end
 if leaves and redis.call('ZREM', P .. 'resource:' .. o.resource .. ':leases', id) == 1 then
   host = occupancy(o.resource)
   if host.load == 0 then
-    redis.call('HSET', P .. 'resource:' .. o.resource, 'idle', int(NOW))
+    redis.call('HSET', P .. 'resource:' .. o.resource, 'idle', NOW_MS)
     if host.retire ~= '' then redis.call('ZADD', P .. 'wake', 'LT', int(NOW + tonumber(host.retire)), 'resource:' .. o.resource) end
   end
   if host.status == 'active' then

@@ -26,13 +26,13 @@ consume(key, step, state, unread)
 advance(key, 'resources', id, step, state, o)
 -- A resource's capacity bounds this loop.
 if step.cascade then
-  for i, lease in ipairs(redis.call('ZRANGE', key .. ':leases', 0, -1)) do
+  for i, lease in ipairs(redis.call('ZRANGE', key .. ':leases', '0', '-1')) do
     local l = read(P .. 'lease:' .. lease, 'status', 'type', 'owner', 'blueprint')
     if l.status ~= '' and string.find(step.cascade.states, ',' .. l.status .. ',', 1, true) then
       local cid = step.cascade.id .. string.format('%04d', i)
       push('lease:' .. lease, cid, step.cascade.rest, 'release', step.cascade.text, true)
       owe('lease:' .. lease)
-      tell('lease:' .. lease, 'command-sent', l.status, about('t', step.cascade.text, 'c', cid, 'y', l.type, 'u', l.owner, 'r', id,
+      tell('lease:' .. lease, l.status, about({'e', 'command-sent', 't', step.cascade.text, 'c', cid}, 'y', l.type, 'u', l.owner, 'r', id,
         'b', l.blueprint))
     end
   end
@@ -43,7 +43,7 @@ if step.from == 'pending' and state ~= 'pending' and o.for_lease ~= '' then
     -- One that broke will likely break again: the lease takes its time before it has the same blueprint make another.
     if step.path[1] == 'broken' then
       local count = tonumber(string.match(l.failed, '^%d+')) or 0
-      redis.call('HSET', P .. 'lease:' .. o.for_lease, 'failed', int(count + 1) .. ' ' .. int(NOW) .. ' ' .. o.blueprint)
+      redis.call('HSET', P .. 'lease:' .. o.for_lease, 'failed', int(count + 1) .. ' ' .. NOW_MS .. ' ' .. o.blueprint)
     end
     compete(o.for_lease, l.type, shape_of(l), l.order)
     owe('lease:' .. o.for_lease)

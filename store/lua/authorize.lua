@@ -18,6 +18,6 @@ if was.status == status or (old and status == 'requested') then return {0, old, 
 local record = '{"requested_ms":' .. int(was.requested_ms or NOW) .. ',"token":"' .. ARGV[6] .. '","status":"' .. status .. '",' ..
   string.sub(stamp('changed_ms', ARGV[7]), 2)
 redis.call('HSET', records, owner, record)
-redis.call('ZADD', P .. 'authorizations', 0, name .. ' ' .. owner)
+redis.call('ZADD', P .. 'authorizations', '0', name .. ' ' .. owner)
 admit(name, owner)
 return {1, record, held, unpack(woken)}

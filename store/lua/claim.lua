@@ -22,7 +22,7 @@ if o.status == 'destroyed' then
 end
 
 if o.writer ~= ARGV[4] then
-  redis.call('HINCRBY', KEYS[1], 'fence', 1)
+  redis.call('HINCRBY', KEYS[1], 'fence', '1')
   redis.call('HSET', KEYS[1], 'writer', ARGV[4], 'woken', '0')
   if o.busy ~= '' then redis.call('HSET', KEYS[1], 'busy', '') end
   local ends = tonumber(o['until']) or 0
@@ -31,9 +31,9 @@ if o.writer ~= ARGV[4] then
     push(member, ARGV[7], ARGV[8], 'release', 'release: its until has passed', true)
   end
 end
-redis.call('ZADD', P .. 'wake', int(VISIBLE_AT), member)
+redis.call('ZADD', P .. 'wake', VISIBLE_AT, member)
 
 local leases = {}
-if string.sub(member, 1, 9) == 'resource:' then leases = redis.call('ZRANGE', KEYS[1] .. ':leases', 0, -1) end
+if string.sub(member, 1, 9) == 'resource:' then leases = redis.call('ZRANGE', KEYS[1] .. ':leases', '0', '-1') end
 return {1, NOW, tonumber(redis.call('GET', P .. 'blueprints:rev') or 0), redis.call('HGETALL', KEYS[1]),
   waiting_commands(KEYS[1], tonumber(ARGV[6])), leases}

@@ -7,7 +7,7 @@
 -- Writes only after all checks pass. Run again it goes on with the next ones.
 local cutoff = int(NOW - tonumber(ARGV[3]))
 local gone, strays, later = {}, {}, {}
-for _, member in ipairs(redis.call('ZRANGE', KEYS[1], '-inf', cutoff, 'BYSCORE', 'LIMIT', 0, tonumber(ARGV[4]))) do
+for _, member in ipairs(redis.call('ZRANGE', KEYS[1], '-inf', cutoff, 'BYSCORE', 'LIMIT', '0', ARGV[4])) do
   local kind, id = string.match(member, '^(%a+):(.+)$')
   local known = kind == 'lease' or kind == 'resource'
   local o = known and read(member_key(member), 'status', 'schema', 'type', 'owner', 'resource', 'blueprint') or {}
@@ -23,7 +23,7 @@ for _, member in ipairs(redis.call('ZRANGE', KEYS[1], '-inf', cutoff, 'BYSCORE',
 end
 
 for _, member in ipairs(strays) do redis.call('ZREM', KEYS[1], member) end
-for _, member in ipairs(later) do redis.call('ZADD', KEYS[1], int(NOW), member) end
+for _, member in ipairs(later) do redis.call('ZADD', KEYS[1], NOW_MS, member) end
 for _, o in ipairs(gone) do
   local key, plural = member_key(o.member), P .. o.kind .. 's'
   for _, index in ipairs({'', ':destroyed', ':by-type:' .. o.type}) do redis.call('ZREM', plural .. index, o.id) end

@@ -3,7 +3,7 @@
 -- ARGV[3] -> id   ARGV[4] -> type   ARGV[5] -> shape   ARGV[6] -> priority head start in ms   ARGV[7] -> ttl in ms, 0 = none
 -- ARGV[8] -> owner   ARGV[9] -> data   ARGV[10] -> idempotency key, '' = none   ARGV[11] -> its fingerprint
 -- ARGV[12] -> how long the key is remembered, ms   ARGV[13] -> id of the resource that will stand on it, '' = none
--- ARGV[14:] -> fields and values of the lease
+-- ARGV[14:] -> fields and values of the lease, those first that are read and written most: Redis searches a hash from its beginning
 -- Derived: <lease>:data, :log, leases, leases:pending, leases:by-type:<type>, leases:by-owner:<owner>, waiting:<type>…, idem:<key>, wake, events.
 -- Returns {code, the lease as show() has it, woken…}: code 1 created, 0 another request with the key was before,
 -- -1 the key belongs to another request,
@@ -30,22 +30,19 @@ if ARGV[13] ~= '' then
 end
 
 local order = int(NOW - tonumber(ARGV[6]))
-local fields = {'created', int(NOW), 'updated', int(NOW), 'order', order}
-if ARGV[7] ~= '0' then
-  fields[#fields + 1] = 'until'
-  fields[#fields + 1] = int(NOW + tonumber(ARGV[7]))
-end
-for i = 14, #ARGV do fields[#fields + 1] = ARGV[i] end
+local fields = {unpack(ARGV, 14)}
+about(fields, 'updated', NOW_MS, 'created', NOW_MS, 'order', order, 'until', ARGV[7] ~= '0' and int(NOW + tonumber(ARGV[7])))
 redis.call('HSET', KEYS[1], unpack(fields))
-if ARGV[9] ~= '' then redis.call('HSET', KEYS[1] .. ':data', 'value', ARGV[9], 'rev', 1) end
-redis.call('ZADD', P .. 'leases', 0, id)
-redis.call('ZADD', P .. 'leases:pending', 0, id)
-redis.call('ZADD', P .. 'leases:by-type:' .. rtype, 0, id)
-if owner ~= '' then redis.call('ZADD', P .. 'leases:by-owner:' .. owner, 0, id) end
+if ARGV[9] ~= '' then redis.call('HSET', KEYS[1] .. ':data', 'value', ARGV[9], 'rev', '1') end
+redis.call('ZADD', P .. 'leases', '0', id)
+redis.call('ZADD', P .. 'leases:pending', '0', id)
+redis.call('ZADD', P .. 'leases:by-type:' .. rtype, '0', id)
+if owner ~= '' then redis.call('ZADD', P .. 'leases:by-owner:' .. owner, '0', id) end
 join_queue(id, rtype, shape, order)
-log(KEYS[1], 'queued', 'queued for a ' .. rtype)
+local done = {'e', 'queued', 't', 'queued for a ' .. rtype}
+log(KEYS[1], done)
 owe(member)
-tell(member, 'queued', 'pending', about('t', 'queued for a ' .. rtype, 'y', rtype, 'u', owner))
+tell(member, 'pending', about(done, 'y', rtype, 'u', owner))
 local lease = show(member)
 if idem ~= '' then remember_request(idem, ARGV[11], id, {lease}, ARGV[12]) end
 return {1, lease, unpack(woken)}

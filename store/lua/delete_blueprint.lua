@@ -17,7 +17,7 @@ redis.call('INCR', P .. 'blueprints:rev')
 redis.call('UNLINK', P .. 'blueprint:' .. name, P .. 'blueprint:' .. name .. ':authorizations', P .. 'blueprint:' .. name .. ':log')
 redis.call('ZREM', P .. 'wake', 'blueprint:' .. name)
 redis.call('ZREMRANGEBYLEX', P .. 'authorizations', '[' .. name .. ' ', '(' .. name .. '!')
-redis.call('SET', P .. 'done:' .. ARGV[4], rtype, 'PX', 60000)
+redis.call('SET', P .. 'done:' .. ARGV[4], rtype, 'PX', '60000')
 -- Nobody gets more from it, but who waits shall see why.
 wake_heads(rtype, 0)
 return {1, rtype, admit_some(name, ''), unpack(woken)}

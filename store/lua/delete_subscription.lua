@@ -7,5 +7,5 @@ if redis.call('EXISTS', P .. 'done:' .. ARGV[4]) == 1 then return 1 end
 if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end
 redis.call('DEL', KEYS[1], KEYS[1] .. ':dead')
 redis.call('ZREM', P .. 'subscriptions', ARGV[3])
-redis.call('SET', P .. 'done:' .. ARGV[4], 1, 'PX', 60000)
+redis.call('SET', P .. 'done:' .. ARGV[4], '1', 'PX', '60000')
 return 1

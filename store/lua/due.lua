@@ -4,7 +4,7 @@
 -- Derived: lease:<id>, resource:<id> or blueprint:<name> of those that are due.
 -- Returns {now ms, how many are left, how many of these were woken and not updated since, how many found their lock busy, members…}. If its
 -- reply is lost, the objects come back after the visibility.
-local members = redis.call('ZRANGE', KEYS[1], '-inf', int(NOW), 'BYSCORE', 'LIMIT', 0, tonumber(ARGV[3]))
+local members = redis.call('ZRANGE', KEYS[1], '-inf', NOW_MS, 'BYSCORE', 'LIMIT', '0', ARGV[3])
 local lost, busy = 0, 0
 for _, member in ipairs(members) do
   if string.find(member, '^%a+:.') then
@@ -15,6 +15,6 @@ for _, member in ipairs(members) do
       lost = lost + 1
     end
   end
-  redis.call('ZADD', KEYS[1], int(VISIBLE_AT), member)
+  redis.call('ZADD', KEYS[1], VISIBLE_AT, member)
 end
-return {NOW, redis.call('ZCOUNT', KEYS[1], '-inf', int(NOW)), lost, busy, unpack(members)}
+return {NOW, redis.call('ZCOUNT', KEYS[1], '-inf', NOW_MS), lost, busy, unpack(members)}

@@ -10,7 +10,7 @@ local o = read(KEYS[1], 'status', 'writer', 'version', 'woken', 'busy', 'idle')
 if o.writer ~= ARGV[4] then
   if ARGV[7] == '' or o.status == '' or o.writer ~= ARGV[6] or o.version ~= ARGV[7] then return 'stale' end
   redis.call('HSET', KEYS[1], 'writer', ARGV[4], 'woken', o.woken == ARGV[8] and '0' or o.woken)
-  redis.call('HINCRBY', KEYS[1], 'fence', 1)
+  redis.call('HINCRBY', KEYS[1], 'fence', '1')
   if o.busy ~= '' then redis.call('HSET', KEYS[1], 'busy', '') end
 end
 if o.idle ~= ARGV[9] then return 'again' end

@@ -2,10 +2,8 @@
 
 -- How many queues of different requirements one event looks at; the word is passed on by the waiters themselves.
 local MAX_SHAPES = 100
--- About how many entries a log keeps; a string, because Redis takes its time to make one of a number.
+-- Of about how many writes a log keeps what they did; a string, because Redis takes its time to make one of a number.
 local LOG_LENGTH = '1000'
-
-local function int(n) return string.format('%.0f', n) end
 
 -- read returns the named fields of a hash as a table; absent ones are ''.
 local function read(key, ...)
@@ -22,22 +20,21 @@ local function member_key(member)
 end
 
 -- stamp writes a JSON object whose first field is an instant: rest is the object without its opening brace.
-local function stamp(field, rest) return '{"' .. field .. '":' .. int(NOW) .. ',' .. rest end
+local function stamp(field, rest) return '{"' .. field .. '":' .. NOW_MS .. ',' .. rest end
 -- holds tells whether a condition holds of a thing that is there or not and has a rev: 'any', 'some' (it is there), 'none' (it is not), or
 -- the rev.
 local function holds(condition, there, rev)
   return condition == 'any' or condition == int(rev) or (condition == 'some' and there) or (condition == 'none' and not there)
 end
 
--- log appends to the object's own log.
-local function log(key, event, text, command, fence, worker)
-  redis.call('XADD', key .. ':log', 'MAXLEN', '~', LOG_LENGTH, '*', 'e', event, 't', text, 'c', command or '',
-    'f', fence or '0', 'w', worker or '')
+-- log appends to the object's own log what one write has done: e event, t text, c command, and for what the same write did before its last
+-- event e1, t1, c1, e2, t2, c2 and so on (store/event.go); f fence and w worker if it was an update's.
+local function log(key, done)
+  redis.call('XADD', key .. ':log', 'MAXLEN', '~', LOG_LENGTH, '*', unpack(done))
 end
 
--- about makes a list of fields and values for tell, without those that have no value.
-local function about(...)
-  local list = {}
+-- about adds to a list of fields and values those that have a value.
+local function about(list, ...)
   for i = 1, select('#', ...), 2 do
     local name, value = select(i, ...)
     if value and value ~= '' then
@@ -49,10 +46,9 @@ local function about(...)
 end
 
 -- tell appends to the namespace's events, which readers follow to see that an object has changed and what happened to it. One write
--- of an object is one entry: o object, e event, s status; more may hold t text, c command, y type, u owner, r resource, b blueprint,
--- n name, f fence, w worker, and for what the same write did before its last event e1, t1, c1, e2, t2, c2 and so on (store/event.go).
-local function tell(member, event, status, more)
-  redis.call('XADD', P .. 'events', 'MAXLEN', '~', EVENTS_KEPT, '*', 'o', member, 'e', event, 's', status, unpack(more or {}))
+-- of an object is one entry: o object, s status, what its log has got, y type, u owner, r resource, b blueprint, n name.
+local function tell(member, status, done)
+  redis.call('XADD', P .. 'events', 'MAXLEN', '~', EVENTS_KEPT, '*', 'o', member, 's', status, unpack(done))
 end
 
 -- unheard reports whether an object has been given a word that no update has heard.
@@ -61,9 +57,8 @@ local function unheard(word) return word and word ~= '' and word ~= '0' end
 -- owe gives an object the word that it is owed an update, and reports whether it had one already. Words are unique, so that an update which
 -- has heard one does not take another for it, not even where a failover has forgotten the first. The objects in `woken` had none: whoever runs
 -- the script enqueues a task for each, and if it dies first, the sweeper does when VISIBLE_AT has passed.
-local woken = {}
 local function owe(member)
-  redis.call('ZADD', P .. 'wake', 'LT', int(VISIBLE_AT), member)
+  redis.call('ZADD', P .. 'wake', 'LT', VISIBLE_AT, member)
   local key = member_key(member)
   local had = unheard(redis.call('HGET', key, 'woken'))
   redis.call('HSET', key, 'woken', WORD)
@@ -76,8 +71,6 @@ local function woken_before(member)
   if unheard(redis.call('HGET', member_key(member), 'woken')) then woken[1] = member end
 end
 
--- What a script has done that its caller cannot know: commands pushed, by kind of object, and commands consumed unread.
-local tally = {lease = 0, resource = 0, unread = 0}
 local function tallied()
   if tally.lease + tally.resource + tally.unread == 0 then return '' end
   return tally.lease .. ' ' .. tally.resource .. ' ' .. tally.unread
@@ -90,8 +83,8 @@ local function push(member, cid, rest, name, text, releases)
   redis.call('RPUSH', key .. ':commands', cid)
   local kind = string.match(member, '^%a+')
   tally[kind] = tally[kind] + 1
-  if releases then redis.call('HINCRBY', key, 'releases', 1) end
-  log(key, 'command-sent', text, cid)
+  if releases then redis.call('HINCRBY', key, 'releases', '1') end
+  log(key, {'e', 'command-sent', 't', text, 'c', cid})
   return record
 end
 

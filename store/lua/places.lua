@@ -24,11 +24,11 @@ end
 -- wake_fitting wakes the first waiting leases that fit a resource with room for `room` of them.
 local function wake_fitting(rtype, attributes, blueprint, room)
   local prefix = P .. 'waiting:' .. rtype .. ':shape:'
-  local shapes = redis.call('ZRANGE', P .. 'waiting:' .. rtype .. ':shapes', 0, MAX_SHAPES)
+  local shapes = redis.call('ZRANGE', P .. 'waiting:' .. rtype .. ':shapes', '0', MAX_SHAPES)
   if not shapes[1] then return end
   attributes = attributes ~= '' and cjson.decode(attributes) or {}
   for i, shape in ipairs(shapes) do
-    local heads = redis.call('ZRANGE', prefix .. shape, 0, math.min(room, MAX_SHAPES) - 1)
+    local heads = redis.call('ZRANGE', prefix .. shape, '0', math.min(room, MAX_SHAPES) - 1)
     if heads[1] and (i > MAX_SHAPES or fits(heads[1], attributes, blueprint)) then
       for _, id in ipairs(heads) do
         owe('lease:' .. id)

@@ -12,13 +12,13 @@ local new = o.token == ''
 if new and redis.call('ZCARD', P .. 'subscriptions') >= tonumber(ARGV[5]) then return {-1, {}} end
 if ARGV[6] == '' and new then return {-2, {}} end
 
-local fields = {'token', token, 'updated', int(NOW), 'secret', ARGV[6] ~= '' and ARGV[6] or o.secret, 'failures', 0, 'try_at', 0}
+local fields = {'token', token, 'updated', NOW_MS, 'secret', ARGV[6] ~= '' and ARGV[6] or o.secret, 'failures', 0, 'try_at', 0}
 if new then
   -- An entry of its own, so that the place of a new subscription is one that can be seen to have been trimmed away.
   local position = redis.call('XADD', P .. 'events', 'MAXLEN', '~', EVENTS_KEPT, '*', 'o', 'subscription:' .. name)
-  for _, f in ipairs({'first', token, 'created', int(NOW), 'position', position}) do fields[#fields + 1] = f end
+  for _, f in ipairs({'first', token, 'created', NOW_MS, 'position', position}) do fields[#fields + 1] = f end
 end
 for i = 7, #ARGV do fields[#fields + 1] = ARGV[i] end
 redis.call('HSET', KEYS[1], unpack(fields))
-redis.call('ZADD', P .. 'subscriptions', 0, name)
+redis.call('ZADD', P .. 'subscriptions', '0', name)
 return {new and 1 or 0, redis.call('HGETALL', KEYS[1])}

@@ -5,7 +5,7 @@
 local function show(member)
   local key = member_key(member)
   local fields, data = redis.call('HGETALL', key), redis.call('HMGET', key .. ':data', 'value', 'rev')
-  if string.sub(member, 1, 9) == 'resource:' then return {fields, data, redis.call('ZRANGE', key .. ':leases', 0, -1)} end
+  if string.sub(member, 1, 9) == 'resource:' then return {fields, data, redis.call('ZRANGE', key .. ':leases', '0', '-1')} end
   local o = read(key, 'status', 'type', 'id')
   local rank = o.status == 'pending' and redis.call('ZRANK', P .. 'waiting:' .. o.type, o.id)
   return {fields, data, rank and rank + 1 or 0}

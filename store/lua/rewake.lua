@@ -7,5 +7,5 @@ local owing = {pending = true, acquired = true, released = true, broken = true}
 if o.status == '' or o.status == 'destroyed' then return {0} end
 if not owing[o.status] and not unheard(o.woken) and (o['until'] == '' or o['until'] == '0')
   and redis.call('LLEN', KEYS[1] .. ':commands') == 0 then return {0} end
-redis.call('ZADD', P .. 'wake', 'NX', int(NOW), ARGV[3])
+redis.call('ZADD', P .. 'wake', 'NX', NOW_MS, ARGV[3])
 return {1}

@@ -44,7 +44,7 @@ if takes then
   command = {cid, push(member, cid, ARGV[5], ARGV[6], ARGV[7], ARGV[9] == '1'), ''}
   if ARGV[9] == '1' and string.sub(member, 1, 9) == 'resource:' then refree(string.sub(member, 10), occupancy(string.sub(member, 10))) end
   owe(member)
-  tell(member, 'command-sent', o.status, about('t', ARGV[7], 'c', cid, 'y', o.type, 'u', o.owner, 'n', o.name, 'r', o.resource,
+  tell(member, o.status, about({'e', 'command-sent', 't', ARGV[7], 'c', cid}, 'y', o.type, 'u', o.owner, 'n', o.name, 'r', o.resource,
     'b', o.blueprint))
 end
 local shown = object()

@@ -16,6 +16,6 @@ if status == 'destroyed' then return {-2, rev} end
 if not holds(condition, was.value ~= '', rev) then return {-3, rev} end
 
 redis.call('HSET', data, 'value', ARGV[5], 'rev', int(rev + 1))
-redis.call('SET', P .. 'done:' .. ARGV[4], int(rev + 1), 'PX', 60000)
-tell(ARGV[3], 'data-changed', status)
+redis.call('SET', P .. 'done:' .. ARGV[4], int(rev + 1), 'PX', '60000')
+tell(ARGV[3], status, {'e', 'data-changed'})
 return {1, rev + 1}

@@ -13,15 +13,15 @@ local free, before, counts, ahead = {}, {}, {}, 0
 local prefix = P .. 'waiting:' .. rtype .. ':shape:'
 local id, o = string.match(KEYS[1], '([^:]*)$'), read(KEYS[1], 'shape', 'gated_shape', 'owner')
 local shape = shape_of(o)
-for _, s in ipairs(redis.call('ZRANGE', P .. 'waiting:' .. rtype .. ':shapes', '-inf', order, 'BYSCORE', 'LIMIT', 0, tonumber(ARGV[6]))) do
+for _, s in ipairs(redis.call('ZRANGE', P .. 'waiting:' .. rtype .. ':shapes', '-inf', order, 'BYSCORE', 'LIMIT', '0', ARGV[6])) do
   local n = redis.call('ZCOUNT', prefix .. s, '-inf', '(' .. order)
   -- Leases of one millisecond stand by shape, then by id: as the shapes' own index has it, and pass_on goes by that.
-  for _, twin in ipairs(redis.call('ZRANGE', prefix .. s, order, order, 'BYSCORE', 'LIMIT', 0, 100)) do
+  for _, twin in ipairs(redis.call('ZRANGE', prefix .. s, order, order, 'BYSCORE', 'LIMIT', '0', '100')) do
     if s < shape or (s == shape and twin < id) then n = n + 1 end
   end
   ahead = ahead + n
   if n > 0 then
-    local head = redis.call('ZRANGE', prefix .. s, 0, 0)[1]
+    local head = redis.call('ZRANGE', prefix .. s, '0', '0')[1]
     before[#before + 1] = {n, redis.call('HGETALL', P .. 'lease:' .. head)}
   end
 end

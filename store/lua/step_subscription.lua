@@ -11,7 +11,7 @@ local o = read(KEYS[1], 'writer', 'position', 'retry')
 if o.writer ~= ARGV[3] then return 0 end
 
 local function bury()
-  if redis.call('XLEN', dead) >= tonumber(ARGV[10]) then redis.call('HINCRBY', KEYS[1], 'dropped', 1) end
+  if redis.call('XLEN', dead) >= tonumber(ARGV[10]) then redis.call('HINCRBY', KEYS[1], 'dropped', '1') end
   redis.call('XADD', dead, 'MAXLEN', ARGV[10], '*', 'd', ARGV[9], 'n', ARGV[6], 'r', ARGV[7])
 end
 
@@ -22,17 +22,17 @@ elseif what == 'resent' or what == 'dead-again' then
     if what == 'dead-again' then
       bury()
     else
-      redis.call('HINCRBY', KEYS[1], 'sent', 1)
-      redis.call('HSET', KEYS[1], 'sent_at', int(NOW))
+      redis.call('HINCRBY', KEYS[1], 'sent', '1')
+      redis.call('HSET', KEYS[1], 'sent_at', NOW_MS)
     end
   end
 elseif what == 'settled' then
   if o.retry == ARGV[5] then redis.call('HDEL', KEYS[1], 'retry') end
 elseif o.position ~= ARGV[5] then
-  redis.call('HSET', KEYS[1], 'position', ARGV[5], 'failures', 0, 'try_at', 0)
+  redis.call('HSET', KEYS[1], 'position', ARGV[5], 'failures', '0', 'try_at', '0')
   if what == 'sent' then
-    redis.call('HINCRBY', KEYS[1], 'sent', 1)
-    redis.call('HSET', KEYS[1], 'sent_at', int(NOW), 'error', '')
+    redis.call('HINCRBY', KEYS[1], 'sent', '1')
+    redis.call('HSET', KEYS[1], 'sent_at', NOW_MS, 'error', '')
   elseif what == 'dead' then
     redis.call('HSET', KEYS[1], 'error', ARGV[7])
     bury()

@@ -8,7 +8,7 @@ local function shape_of(o) return o.gated_shape ~= '' and o.gated_shape or o.sha
 
 local function refresh_shape(rtype, shape)
   local shapes, queue = P .. 'waiting:' .. rtype .. ':shapes', P .. 'waiting:' .. rtype .. ':shape:' .. shape
-  local head = redis.call('ZRANGE', queue, 0, 0, 'WITHSCORES')
+  local head = redis.call('ZRANGE', queue, '0', '0', 'WITHSCORES')
   if head[1] then redis.call('ZADD', shapes, head[2], shape) else redis.call('ZREM', shapes, shape) end
 end
 
@@ -51,19 +51,19 @@ local function pass_on(id, rtype, shape, order, n, left)
     wake_some(prefix .. shape, math.min(n, MAX_SHAPES), id)
   end
   local next_shape
-  for _, twin in ipairs(redis.call('ZRANGE', shapes, order, order, 'BYSCORE', 'LIMIT', 0, MAX_SHAPES)) do
+  for _, twin in ipairs(redis.call('ZRANGE', shapes, order, order, 'BYSCORE', 'LIMIT', '0', MAX_SHAPES)) do
     if twin > shape and not next_shape then
       next_shape = twin
     elseif left and twin < shape then
-      local first = redis.call('ZRANGE', prefix .. twin, 0, 0)
+      local first = redis.call('ZRANGE', prefix .. twin, '0', '0')
       if first[1] then owe('lease:' .. first[1]) end
     end
   end
   if not next_shape then
-    local later = redis.call('ZRANGE', shapes, '(' .. order, '+inf', 'BYSCORE', 'LIMIT', 0, 2)
+    local later = redis.call('ZRANGE', shapes, '(' .. order, '+inf', 'BYSCORE', 'LIMIT', '0', '2')
     next_shape = later[1] == shape and later[2] or later[1]
   end
-  local head = next_shape and redis.call('ZRANGE', prefix .. next_shape, 0, 0) or {}
+  local head = next_shape and redis.call('ZRANGE', prefix .. next_shape, '0', '0') or {}
   if head[1] then owe('lease:' .. head[1]) end
 end
 
@@ -78,7 +78,7 @@ local function wake_heads(rtype, offset)
   local prefix = P .. 'waiting:' .. rtype .. ':shape:'
   local shapes = redis.call('ZRANGE', P .. 'waiting:' .. rtype .. ':shapes', offset, offset + MAX_SHAPES - 1)
   for _, shape in ipairs(shapes) do
-    local head = redis.call('ZRANGE', prefix .. shape, 0, 0)
+    local head = redis.call('ZRANGE', prefix .. shape, '0', '0')
     if head[1] then owe('lease:' .. head[1]) end
   end
   return #shapes
@@ -104,7 +104,7 @@ local function authorization(blueprint, owner)
 end
 
 local function admit(blueprint, owner)
-  local head = redis.call('ZRANGE', gate_key(blueprint, owner), 0, 0)
+  local head = redis.call('ZRANGE', gate_key(blueprint, owner), '0', '0')
   if head[1] then owe('lease:' .. head[1]) end
 end
 
@@ -124,7 +124,7 @@ local function leave_gates(id, owner, order, gates)
   for _, blueprint in ipairs(gates) do
     local key = gate_key(blueprint, owner)
     if redis.call('ZREM', key, id) == 1 then
-      local behind = redis.call('ZRANGE', key, order, '+inf', 'BYSCORE', 'LIMIT', 0, 1)
+      local behind = redis.call('ZRANGE', key, order, '+inf', 'BYSCORE', 'LIMIT', '0', '1')
       if behind[1] then owe('lease:' .. behind[1]) end
       if redis.call('EXISTS', key) == 0 then redis.call('ZREM', P .. 'blueprint:' .. blueprint .. ':gates', owner) end
     end
@@ -135,7 +135,7 @@ end
 -- from, '' = that was all.
 local function admit_some(blueprint, cursor)
   local from = cursor == '' and '-' or '(' .. cursor
-  local owners = redis.call('ZRANGE', P .. 'blueprint:' .. blueprint .. ':gates', from, '+', 'BYLEX', 'LIMIT', 0, MAX_SHAPES)
+  local owners = redis.call('ZRANGE', P .. 'blueprint:' .. blueprint .. ':gates', from, '+', 'BYLEX', 'LIMIT', '0', MAX_SHAPES)
   for _, owner in ipairs(owners) do admit(blueprint, owner) end
   return #owners == MAX_SHAPES and owners[#owners] or ''
 end
