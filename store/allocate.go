@@ -86,9 +86,9 @@ type Snapshot struct {
 	Ahead []Ahead
 	// Allocation is the state of the lease's own allocation; empty if it has none.
 	Allocation model.ResourceState
-	// Resources counts the live resources of each blueprint.
+	// Resources counts the live resources of each blueprint that has a limit.
 	Resources map[string]int
-	// Owner says how each blueprint stands to the lease's owner.
+	// Owner says how each blueprint stands to the lease's owner, as far as the blueprint minds.
 	Owner map[string]OwnerView
 	// More says that there are more free resources than were read.
 	More bool
@@ -111,12 +111,15 @@ type OwnerView struct {
 	Authorization model.AuthorizationStatus
 }
 
-// freeFields are the fields of a [FreeResource], the first of them for the script.
+// freeFields are the fields of a [FreeResource], the first of them for the script, and aheadFields those of [Ahead].
 var (
 	freeFields = []string{
 		"capacity", "schema", "id", "name", "type", "status", "blueprint", "attributes", "until", "facts", "sublease", "depth", "created", "active", "idle",
 	}
 	freeFieldsJSON = mustJSON(freeFields)
+
+	aheadFields     = []string{"schema", "id", "status", "type", "owner", "attributes", "blueprints", "gates"}
+	aheadFieldsJSON = mustJSON(aheadFields)
 )
 
 // Limits of a snapshot: how many free resources and how many groups of earlier waiters it looks at.
@@ -140,9 +143,10 @@ func (s *Store) snapshot(ctx context.Context, c *Claim, blueprints []*model.Blue
 	l := c.Lease
 	args := []any{
 		l.Type, strconv.FormatFloat(l.Work.Order, 'f', 0, 64), snapshotResources, snapshotShapes, l.Work.Allocation, offset, enough, freeFieldsJSON,
+		aheadFieldsJSON,
 	}
 	for _, bp := range blueprints {
-		args = append(args, bp.Name)
+		args = append(args, bp.Name, wanted(bp, l.Owner))
 	}
 	reply, err := s.run(ctx, "snapshot", snapshotScript, []string{objectKey(c.Ref)}, args...)
 	if err != nil {
@@ -154,11 +158,7 @@ func (s *Store) snapshot(ctx context.Context, c *Claim, blueprints []*model.Blue
 	}
 	for _, item := range toSlice(reply[0]) {
 		pair := toSlice(item)
-		values, fields := toSlice(pair[0]), make(map[string]string, len(freeFields))
-		for i, name := range freeFields {
-			fields[name] = toString(values[i])
-		}
-		r, err := decodeResource(l.Namespace, fields, nil)
+		r, err := decodeResource(l.Namespace, named(freeFields, pair[0]), nil)
 		if errors.Is(err, model.ErrSchemaVersion) {
 			continue // for those who know it; the lease may find room elsewhere
 		}
@@ -170,7 +170,7 @@ func (s *Store) snapshot(ctx context.Context, c *Claim, blueprints []*model.Blue
 	snap.Freed, snap.More = toInt(reply[4]), toInt(reply[5]) == 1
 	for _, item := range toSlice(reply[1]) {
 		pair := toSlice(item)
-		first, err := decodeLease(l.Namespace, toMap(pair[1]))
+		first, err := decodeLease(l.Namespace, named(aheadFields, pair[1]))
 		if err != nil {
 			return nil, err
 		}
@@ -183,4 +183,27 @@ func (s *Store) snapshot(ctx context.Context, c *Claim, blueprints []*model.Blue
 		snap.Owner[bp.Name] = OwnerView{Held: int(toInt(of[1])), Authorization: model.AuthorizationStatus(toString(of[2]))}
 	}
 	return snap, nil
+}
+
+// wanted says which of a blueprint's numbers an allocator needs for an owner's lease, in the letters of snapshot.lua: most have no limits.
+func wanted(bp *model.Blueprint, owner string) (letters string) {
+	if bp.Limit > 0 {
+		letters += "l"
+	}
+	if bp.Quota > 0 {
+		letters += "q"
+	}
+	if _, needsApproval := bp.Authorize.Decision(owner); needsApproval {
+		letters += "a"
+	}
+	return letters
+}
+
+// named makes fields of what HMGET has read of them.
+func named(names []string, values any) map[string]string {
+	list, fields := toSlice(values), make(map[string]string, len(names))
+	for i, name := range names {
+		fields[name] = toString(list[i])
+	}
+	return fields
 }

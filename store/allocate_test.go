@@ -249,7 +249,9 @@ func TestSnapshot(t *testing.T) {
 	var snap *Snapshot
 	e.wantNoChange(func() {
 		var err error
-		snap, err = e.Snapshot(e.ctx, c, []*model.Blueprint{e.blueprint(bp), e.blueprint("other"), {Name: "nobody"}}, 0)
+		lab, other := e.blueprint(bp), e.blueprint("other")
+		lab.Limit, other.Limit = 10, 10
+		snap, err = e.Snapshot(e.ctx, c, []*model.Blueprint{lab, other, {Name: "nobody", Limit: 1}, {Name: "unlimited"}}, 0)
 		e.must(err)
 	})
 	var free []string
@@ -277,7 +279,7 @@ func TestSnapshot(t *testing.T) {
 	if diff := cmp.Diff(want, snap.Ahead, sorted); diff != "" {
 		t.Errorf("ahead (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff(map[string]int{bp: 6, "other": 1, "nobody": 0}, snap.Resources); diff != "" {
+	if diff := cmp.Diff(map[string]int{bp: 6, "other": 1, "nobody": 0, "unlimited": 0}, snap.Resources); diff != "" {
 		t.Errorf("resources by blueprint (-want +got):\n%s", diff)
 	}
 	if snap.More || snap.Allocation != "" {
@@ -291,7 +293,9 @@ func TestSnapshotOfTheFirst(t *testing.T) {
 	l := e.lease("l1", model.NewLease{})
 	e.lease("l2", model.NewLease{})
 	e.resource("r1", spec{state: model.ResourcePending, forLease: "l1"})
-	snap, err := e.Snapshot(e.ctx, e.claim(l), []*model.Blueprint{e.blueprint(bp)}, 0)
+	lab := e.blueprint(bp)
+	lab.Limit = 2
+	snap, err := e.Snapshot(e.ctx, e.claim(l), []*model.Blueprint{lab}, 0)
 	e.must(err)
 	want := &Snapshot{Allocation: model.ResourcePending, Resources: map[string]int{bp: 1}, Owner: map[string]OwnerView{bp: {}}}
 	if diff := cmp.Diff(want, snap); diff != "" {

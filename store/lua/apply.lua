@@ -14,13 +14,14 @@ local function guard(o, step, key)
   local version = tonumber(o.version)
   if version == step.version + 1 and not first then return 'repeat' end
   if version ~= step.version or o.status ~= step.from then return 'stale' end
-  local handled = #(step.consume or {})
-  local heads = redis.call('LRANGE', key .. ':commands', '0', handled)
+  local path = step.path or {}
+  local handled, heads = #(step.consume or {}), {}
+  if handled > 0 or path[#path] == 'destroyed' then heads = redis.call('LRANGE', key .. ':commands', '0', handled) end
   for i = 1, handled do
     if heads[i] ~= step.consume[i] then return 'stale' end
   end
   local state = step.from
-  for _, to in ipairs(step.path or {}) do
+  for _, to in ipairs(path) do
     if not (TRANSITIONS[state] and TRANSITIONS[state][to]) then return 'transition' end
     state = to
   end
@@ -114,7 +115,8 @@ local function advance(key, plural, id, step, state, o)
   if state == 'destroyed' then redis.call('ZADD', P .. 'collectable', NOW_MS, member) end
   if step.log then log(key, step.log) end
   for _, other in ipairs(step.wake or {}) do
-    if redis.call('EXISTS', member_key(other)) == 1 then owe(other) end
+    local there = read(member_key(other), 'status', 'woken')
+    if there.status ~= '' then owe(other, there.woken) end
   end
 end
 

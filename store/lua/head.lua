@@ -13,6 +13,9 @@ local woken
 -- What the script has done that its caller cannot know: commands pushed, by kind of object, and commands consumed unread.
 local tally
 
+-- What a script has read that writes nothing: calls that came as one need not read it again.
+local seen = {}
+
 local function int(n) return string.format('%.0f', n) end
 
 -- The server's time stands still as long as a script runs.

@@ -56,11 +56,12 @@ local function unheard(word) return word and word ~= '' and word ~= '0' end
 
 -- owe gives an object the word that it is owed an update, and reports whether it had one already. Words are unique, so that an update which
 -- has heard one does not take another for it, not even where a failover has forgotten the first. The objects in `woken` had none: whoever runs
--- the script enqueues a task for each, and if it dies first, the sweeper does when VISIBLE_AT has passed.
-local function owe(member)
+-- the script enqueues a task for each, and if it dies first, the sweeper does when VISIBLE_AT has passed. A caller who has read `woken` says what
+-- it was.
+local function owe(member, before)
   redis.call('ZADD', P .. 'wake', 'LT', VISIBLE_AT, member)
   local key = member_key(member)
-  local had = unheard(redis.call('HGET', key, 'woken'))
+  local had = unheard(before or redis.call('HGET', key, 'woken'))
   redis.call('HSET', key, 'woken', WORD)
   if not had then woken[#woken + 1] = member end
   return had

@@ -28,7 +28,7 @@ if idem ~= '' then
     return reply(known.id == cid and 3 or 0, first[1], first[2])
   end
 end
-local o = read(KEYS[1], 'status', 'type', 'owner', 'name', 'resource', 'blueprint', 'schema')
+local o = read(KEYS[1], 'status', 'type', 'owner', 'name', 'resource', 'blueprint', 'schema', 'woken')
 if o.status == '' then return {-2} end
 local schema = tonumber(o.schema)
 if not schema or schema > tonumber(ARGV[13]) then return {-4} end
@@ -43,7 +43,7 @@ if not takes and ARGV[6] ~= 'release' then return {-3} end
 if takes then
   command = {cid, push(member, cid, ARGV[5], ARGV[6], ARGV[7], ARGV[9] == '1'), ''}
   if ARGV[9] == '1' and string.sub(member, 1, 9) == 'resource:' then refree(string.sub(member, 10), occupancy(string.sub(member, 10))) end
-  owe(member)
+  owe(member, o.woken)
   tell(member, o.status, about({'e', 'command-sent', 't', ARGV[7], 'c', cid}, 'y', o.type, 'u', o.owner, 'n', o.name, 'r', o.resource,
     'b', o.blueprint))
 end

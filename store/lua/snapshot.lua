@@ -2,10 +2,11 @@
 -- KEYS[1] -> lease:<id>   ARGV[3] -> type   ARGV[4] -> order   ARGV[5] -> most resources   ARGV[6] -> most shapes
 -- ARGV[7] -> the lease's allocation, '' = none   ARGV[8] -> offset into the free resources
 -- ARGV[9] -> enough: stop at resources that have room for so many besides those before, 0 = never
--- ARGV[10] -> JSON list of a resource's fields to read, the first one its capacity   ARGV[11:] -> names of blueprints
+-- ARGV[10] -> JSON list of a resource's fields to read, the first one its capacity   ARGV[11] -> and of a lease's that stands before
+-- ARGV[12:] -> for each blueprint its name, and what is to be known of it: 'l' resources, 'q' leases of the owner, 'a' the owner's authorization
 -- Derived: free:<type>, resource:<id>, resource:<id>:leases, waiting:<type>…, lease:<id> of those before, blueprint:<name>:resources, :held:<owner>,
 -- :authorizations, freed.
--- Returns {resources as {values of the fields, number of leases}…, those before as {count, HGETALL of the first}…, status of the allocation,
+-- Returns {resources as {values of the fields, number of leases}…, those before as {count, values of the fields of the first}…, status of the allocation,
 -- by blueprint {number of resources, leases of the same owner that count for its quota, its owner's authorization}, how often a slot lock
 -- was freed, 1 when there are more resources}.
 local rtype, order = ARGV[3], ARGV[4]
@@ -21,8 +22,9 @@ for _, s in ipairs(redis.call('ZRANGE', P .. 'waiting:' .. rtype .. ':shapes', '
   end
   ahead = ahead + n
   if n > 0 then
-    local head = redis.call('ZRANGE', prefix .. s, '0', '0')[1]
-    before[#before + 1] = {n, redis.call('HGETALL', P .. 'lease:' .. head)}
+    local head = P .. 'lease:' .. redis.call('ZRANGE', prefix .. s, '0', '0')[1]
+    seen[head] = seen[head] or redis.call('HMGET', head, unpack(cjson.decode(ARGV[11])))
+    before[#before + 1] = {n, seen[head]}
   end
 end
 local offset, most, enough, room = tonumber(ARGV[8]), tonumber(ARGV[5]), tonumber(ARGV[9]), 0
@@ -30,17 +32,22 @@ local names = cjson.decode(ARGV[10])
 local rids = redis.call('ZRANGE', P .. 'free:' .. rtype, offset, offset + most)
 for i = 1, math.min(#rids, most) do
   local key = P .. 'resource:' .. rids[i]
-  local values, leases = redis.call('HMGET', key, unpack(names)), redis.call('ZCARD', key .. ':leases')
-  free[i] = {values, leases}
+  seen[key] = seen[key] or {redis.call('HMGET', key, unpack(names)), redis.call('ZCARD', key .. ':leases')}
+  free[i] = seen[key]
   if enough > 0 then
-    room = room + tonumber(values[1]) - leases
+    room = room + tonumber(free[i][1][1]) - free[i][2]
     if room >= ahead + enough then break end
   end
 end
 local allocation = ''
 if ARGV[7] ~= '' then allocation = redis.call('HGET', P .. 'resource:' .. ARGV[7], 'status') or '' end
-for i = 11, #ARGV do
-  local name = ARGV[i]
-  counts[#counts + 1] = {redis.call('ZCARD', P .. 'blueprint:' .. name .. ':resources'), held_by_others(name, o.owner, id), authorization(name, o.owner)}
+for i = 12, #ARGV, 2 do
+  local name, wanted = ARGV[i], ARGV[i + 1]
+  local function wants(what) return string.find(wanted, what, 1, true) end
+  counts[#counts + 1] = {
+    wants('l') and redis.call('ZCARD', P .. 'blueprint:' .. name .. ':resources') or 0,
+    wants('q') and held_by_others(name, o.owner, id) or 0,
+    wants('a') and authorization(name, o.owner) or '',
+  }
 end
 return {free, before, allocation, counts, tonumber(redis.call('GET', P .. 'freed') or 0), #rids > #free and 1 or 0}
