@@ -29,6 +29,8 @@ func (r *leaseRun) update(ctx context.Context) (again bool, err error) {
 	switch {
 	case d.release:
 		return r.release(ctx, d.reason)
+	case d.until != nil && lease.Status == model.LeaseActive:
+		return r.finishWith(ctx, store.LeaseStep{WorkChanges: store.WorkChanges{Until: d.until}}, r.until())
 	case d.until != nil:
 		// The end moves before anything that may take long.
 		_, err := r.apply(ctx, store.LeaseStep{WorkChanges: store.WorkChanges{Until: d.until}})

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"runtime/debug"
 	"slices"
+	"sync"
 	"time"
 
 	"drydock/blueprints"
@@ -74,6 +75,9 @@ const (
 	// maxRounds bounds one task, so that an object under constant fire does not keep a worker for itself: what is left goes behind
 	// the other tasks.
 	maxRounds = 50
+	// manyConsumed is how many commands must have been consumed by a write for their lines in the log to be written while the next look is
+	// under way: with hundreds waiting, these lines are a quarter of the work.
+	manyConsumed = 50
 	// failureDelay is when an object is looked at again after an update failed for a reason of our own.
 	failureDelay = 5 * time.Second
 	// cleanupTimeout bounds what is still written after the context of an update has ended.
@@ -116,8 +120,10 @@ func (u *Updater) updateLocked(ctx context.Context, ref model.Ref) (owed bool, e
 	}
 	defer lock.Unlock()
 	again, over := true, false
+	var logs sync.WaitGroup
+	defer logs.Wait()
 	for n := 0; again && n < u.maxRounds; n++ {
-		again, over, err = u.round(lock.Context(), lock, ref)
+		again, over, err = u.round(lock.Context(), lock, ref, &logs)
 		if errors.Is(err, model.ErrStaleWriter) {
 			// Somebody else is the writer now, and sees to the object.
 			result = metrics.UpdateStale
@@ -142,7 +148,7 @@ func (u *Updater) updateLocked(ctx context.Context, ref model.Ref) (owed bool, e
 
 // round is one look and what follows from it; over says that the object is destroyed and will never be owed anything. A panic becomes an
 // error, so that the lock is given back on every path.
-func (u *Updater) round(ctx context.Context, lock *locks.Lock, ref model.Ref) (again, over bool, err error) {
+func (u *Updater) round(ctx context.Context, lock *locks.Lock, ref model.Ref, logs *sync.WaitGroup) (again, over bool, err error) {
 	// Both looks at the lock matter: an object whose end has passed is claimed at once, and the first keeps us from taking the pen from a
 	// rightful writer; the second keeps us from working on when the look took so long that there may be another.
 	if err := lock.Trusted(); err != nil {
@@ -171,7 +177,7 @@ func (u *Updater) round(ctx context.Context, lock *locks.Lock, ref model.Ref) (a
 			u.putOff(ctx, claim, err)
 		}
 	}()
-	r := run{Updater: u, lock: lock, claim: claim}
+	r := run{Updater: u, lock: lock, claim: claim, logs: logs}
 	switch ref.Kind {
 	case model.KindLease:
 		again, err = (&leaseRun{run: r}).update(ctx)
@@ -223,6 +229,8 @@ type run struct {
 	claim *store.Claim
 	// carried is what the commands came to and has not been written yet; it joins the next write.
 	carried store.Step
+	// logs are the lines of the write before that are still being written.
+	logs *sync.WaitGroup
 }
 
 // merge puts what is carried in front of a step. It stays carried until the step has been written.
@@ -236,8 +244,13 @@ func (r *run) merge(st store.Step) store.Step {
 // written says that what was carried has been written, and enqueues whom the write woke.
 func (r *run) written(ctx context.Context, st store.Step, applied store.Applied) {
 	r.carried = store.Step{}
-	r.logConsumed(ctx, st.Consume)
 	r.enqueue(ctx, applied.Wake)
+	r.logs.Wait()
+	if len(st.Consume) < manyConsumed {
+		r.logConsumed(ctx, st.Consume)
+		return
+	}
+	r.logs.Go(func() { r.logConsumed(ctx, st.Consume) })
 }
 
 // earliest returns t, or end when that comes first.
