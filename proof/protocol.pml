@@ -51,7 +51,7 @@ typedef Object {
 #endif
   byte  head, tail;     /* waiting are head+1 .. tail */
   byte  woken;          /* the last word that no run has heard, 0 = none. Each is another: random in truth, here its sender */
-  byte  room;           /* what a word without a command was about: whoever opens the object after it sees it. 0 = nothing */
+  byte  room;           /* what a word without a command was about: whoever hears the word sees it. 0 = nothing */
 #if FAILOVERS > 0
   bit   made;           /* what the last step made of the object, which its version does not tell */
 #endif
@@ -281,20 +281,26 @@ endidle:
   }
 
 open:
-  atomic {                                      /* begin.lua: reads, and takes nothing */
+  atomic {                                      /* Begin: reads the object, and takes nothing */
     forget();
     if
     :: o.status == destroyed -> o.wake = false; goto unlock
-    :: o.status == live && !o.woken && o.head == o.tail && !o.wake -> goto unlock               /* nothing is owed, nothing is written */
     :: else
     fi;
-    read[me] = o.writer; version = o.version; status = o.status; n = o.tail - o.head; heard = o.woken; saw = o.room;
+    read[me] = o.writer; version = o.version; status = o.status; heard = o.woken; saw = o.room;
 #ifdef MUTATE_FENCE_ONLY
     fence = o.fence;
 #endif
 #if FAILOVERS > 0
     made = o.made;
 #endif
+  }
+  atomic {                                      /* and then what waits, as it is by now */
+    n = o.tail - o.head;
+    if
+    :: status == live && !heard && n == 0 && !o.wake -> goto unlock                             /* nothing is owed, nothing is written */
+    :: else
+    fi;
 #ifdef MUTATE_POP_EARLY
     o.head = o.tail;
 #endif

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,6 +15,8 @@ const (
 	flights = 2
 	// maxGroup bounds a group, so that the first of its replies do not wait for hundreds of scripts.
 	maxGroup = 64
+	// maxPipeline is the largest pipeline that gathers as a single call does.
+	maxPipeline = 8
 	// flightPatience is how long those that gather wait for a flight that does not land: one connection that hangs holds up the others no
 	// longer than this.
 	flightPatience = 100 * time.Millisecond
@@ -32,22 +35,24 @@ const (
 func Gather(c redis.UniversalClient) {
 	switch c := c.(type) {
 	case *redis.ClusterClient:
-		c.OnNewNode(func(node *redis.Client) { gather(node) })
+		c.OnNewNode(func(node *redis.Client) { gather(node, false) })
 	case *redis.Client:
-		gather(c)
+		gather(c, true)
 	}
 }
 
-func gather(c *redis.Client) *gatherer {
-	g := &gatherer{client: c, patience: flightPatience}
+func gather(c *redis.Client, pipelines bool) *gatherer {
+	g := &gatherer{client: c, pipelines: pipelines, patience: flightPatience}
 	c.AddHook(g)
 	return g
 }
 
 // gatherer is the hook of one client.
 type gatherer struct {
-	client   *redis.Client
-	patience time.Duration
+	client *redis.Client
+	// pipelines says that short pipelines gather, too. Those of a Cluster do not: they notice redirections by where their commands went.
+	pipelines bool
+	patience  time.Duration
 
 	mu sync.Mutex
 	// flying counts the flights under way that are not late; as long as there are fewer than flights, nobody waits.
@@ -55,18 +60,32 @@ type gatherer struct {
 	waiting []*gathered
 }
 
-// gathered is a call that waits for its flight, and then for its reply. The flight works on a copy of the command, because the caller may
-// be gone by the time the reply comes.
+// gathered is a call, or a few in a pipeline, that waits for its flight, and then for its reply. The flight works on copies of the commands,
+// because the caller may be gone by the time the reply comes.
 type gathered struct {
 	ctx  context.Context
-	cmd  redis.Cmder
+	cmds []redis.Cmder
 	done chan struct{}
+}
+
+// inFlight marks the context of a flight, which is not to wait for another.
+type inFlight struct{}
+
+func (g *gathered) fail(err error) {
+	for _, cmd := range g.cmds {
+		cmd.SetErr(err)
+	}
 }
 
 func (*gatherer) DialHook(next redis.DialHook) redis.DialHook { return next }
 
-func (*gatherer) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
+func (g *gatherer) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if !g.pipelines || ctx.Value(inFlight{}) != nil || len(cmds) > maxPipeline || slices.ContainsFunc(cmds, func(cmd redis.Cmder) bool { return !gathers(cmd) }) {
+			return next(ctx, cmds)
+		}
+		return g.call(ctx, cmds, func() error { return next(ctx, cmds) })
+	}
 }
 
 func (g *gatherer) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
@@ -74,39 +93,54 @@ func (g *gatherer) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		if !gathers(cmd) {
 			return next(ctx, cmd)
 		}
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		g.mu.Lock()
-		if g.flying < flights {
-			g.flying++
-			g.mu.Unlock()
-			land := g.flight()
-			err := next(ctx, cmd)
-			if group := land(); len(group) > 0 {
-				go g.fly(group)
-			}
-			return err
-		}
-		call := &gathered{ctx: ctx, cmd: cmd.Clone(), done: make(chan struct{})}
-		g.waiting = append(g.waiting, call)
-		g.mu.Unlock()
-
-		var end <-chan struct{}
-		if g.client.Options().ContextTimeoutEnabled {
-			end = ctx.Done()
-		}
-		select {
-		case <-call.done:
-		case <-end:
-			return ctx.Err()
-		}
-		if g.triesAgain(call.cmd.Err()) {
-			return next(ctx, cmd)
-		}
-		handOver(cmd, call.cmd)
-		return call.cmd.Err()
+		return g.call(ctx, []redis.Cmder{cmd}, func() error { return next(ctx, cmd) })
 	}
+}
+
+// call makes a call at once by next, or with those that wait.
+func (g *gatherer) call(ctx context.Context, cmds []redis.Cmder, next func() error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	g.mu.Lock()
+	if g.flying < flights {
+		g.flying++
+		g.mu.Unlock()
+		land := g.flight()
+		err := next()
+		if group := land(); len(group) > 0 {
+			go g.fly(group)
+		}
+		return err
+	}
+	call := &gathered{ctx: ctx, cmds: make([]redis.Cmder, len(cmds)), done: make(chan struct{})}
+	for i, cmd := range cmds {
+		call.cmds[i] = cmd.Clone()
+	}
+	g.waiting = append(g.waiting, call)
+	g.mu.Unlock()
+
+	var end <-chan struct{}
+	if g.client.Options().ContextTimeoutEnabled {
+		end = ctx.Done()
+	}
+	select {
+	case <-call.done:
+	case <-end:
+		return ctx.Err()
+	}
+	var first error
+	for _, cmd := range call.cmds {
+		if err := cmd.Err(); g.triesAgain(err) {
+			return next()
+		} else if first == nil {
+			first = err
+		}
+	}
+	for i, cmd := range cmds {
+		handOver(cmd, call.cmds[i])
+	}
+	return first
 }
 
 // gathers says which calls may wait for each other: those that are many and small. None of them blocks, which would hold up the others.
@@ -119,12 +153,23 @@ func gathers(cmd redis.Cmder) bool {
 		return cmd.Name() == "hmget"
 	case *redis.StatusCmd, *redis.BoolCmd:
 		return cmd.Name() == "set"
+	case *redis.MapStringStringCmd:
+		return cmd.Name() == "hgetall"
+	case *redis.StringSliceCmd:
+		return cmd.Name() == "lrange" || cmd.Name() == "zrange"
+	case *redis.StringCmd:
+		return cmd.Name() == "get"
+	case *redis.FloatCmd:
+		return cmd.Name() == "zscore"
+	case *redis.TimeCmd:
+		return cmd.Name() == "time"
 	}
 	return false
 }
 
 // handOver gives a command the reply that its copy has got.
 func handOver(to, from redis.Cmder) {
+	to.SetErr(from.Err())
 	switch from := from.(type) {
 	case *redis.Cmd:
 		setVal(to, from.Val())
@@ -133,6 +178,16 @@ func handOver(to, from redis.Cmder) {
 	case *redis.StatusCmd:
 		setVal(to, from.Val())
 	case *redis.BoolCmd:
+		setVal(to, from.Val())
+	case *redis.MapStringStringCmd:
+		setVal(to, from.Val())
+	case *redis.StringSliceCmd:
+		setVal(to, from.Val())
+	case *redis.StringCmd:
+		setVal(to, from.Val())
+	case *redis.FloatCmd:
+		setVal(to, from.Val())
+	case *redis.TimeCmd:
 		setVal(to, from.Val())
 	}
 }
@@ -192,7 +247,7 @@ func (g *gatherer) fly(group []*gathered) {
 }
 
 func (g *gatherer) send(group []*gathered) {
-	ctx := context.Background()
+	ctx := context.WithValue(context.Background(), inFlight{}, true)
 	pipe := g.client.Pipeline()
 	calls := merge(group)
 	for _, m := range calls {

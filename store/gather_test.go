@@ -93,7 +93,7 @@ func newGatherEnv(t *testing.T, change func(*redis.Options), patience time.Durat
 	if err := echoScript.Load(t.Context(), e.client).Err(); err != nil {
 		t.Fatal(err)
 	}
-	e.g = gather(e.client)
+	e.g = gather(e.client, true)
 	e.g.patience = patience
 	e.client.AddHook(e.runway)
 	for i := range flights {
@@ -175,6 +175,39 @@ func TestGatherGivesEachItsOwnReply(t *testing.T) {
 	e.letGo()
 	if _, groups := e.count(); len(groups) < 2 || !slices.Contains(groups, maxGroup) || !slices.Contains(groups, calls-maxGroup) {
 		t.Errorf("the calls went in groups of %v, want %d and %d among them", groups, calls-maxGroup, maxGroup)
+	}
+}
+
+// TestGatherPipelines: a short pipeline of small calls goes with others, in its own order, and has its replies and its first error.
+func TestGatherPipelines(t *testing.T) {
+	t.Parallel()
+	e := newGatherEnv(t, nil, time.Hour)
+	bg := context.Background()
+	if err := errors.Join(e.client.RPush(bg, "list", "a", "b").Err(), e.client.ZAdd(bg, "zset", redis.Z{Score: 7.5, Member: "m"}).Err()); err != nil {
+		t.Fatal(err)
+	}
+	const calls = 30
+	for i := range calls {
+		e.wg.Go(func() {
+			pipe, key := e.client.Pipeline(), fmt.Sprint("key", i)
+			set := pipe.Set(bg, key, i, 0)
+			get, hash, list := pipe.Get(bg, key), pipe.HGetAll(bg, "none"), pipe.LRange(bg, "list", 0, -1)
+			members, score, clock := pipe.ZRange(bg, "zset", 0, -1), pipe.ZScore(bg, "zset", "m"), pipe.Time(bg)
+			nothing := pipe.Get(bg, "nothing")
+			cmds, err := pipe.Exec(bg)
+			got := fmt.Sprint(set.Val(), get.Val(), hash.Val(), list.Val(), members.Val(), score.Val())
+			if want := fmt.Sprintf("OK%dmap[] [a b] [m] 7.5", i); got != want || clock.Val().IsZero() || len(cmds) != 8 {
+				t.Errorf("pipeline %d got %s at %v, want %s", i, got, clock.Val(), want)
+			}
+			if !errors.Is(err, redis.Nil) || !errors.Is(nothing.Err(), redis.Nil) || get.Err() != nil {
+				t.Errorf("pipeline %d: %v, of what is not there %v, of what is %v", i, err, nothing.Err(), get.Err())
+			}
+		})
+	}
+	e.untilWaiting(calls)
+	e.letGo()
+	if _, groups := e.count(); !slices.Contains(groups, calls*8) {
+		t.Errorf("the pipelines went in groups of %v", groups)
 	}
 }
 
@@ -367,8 +400,23 @@ func TestGatherLeavesOthersAlone(t *testing.T) {
 	if _, err := e.client.Wait(ctx, 0, time.Millisecond).Result(); err != nil {
 		t.Errorf("WAIT = %v", err)
 	}
-	if got, err := e.client.Pipelined(ctx, func(p redis.Pipeliner) error { return p.HMGet(ctx, "none", "a").Err() }); err != nil || len(got) != 1 {
-		t.Errorf("a pipeline = %v, %v", got, err)
+	for what, pipe := range map[string]func(p redis.Pipeliner) error{
+		"of what may block": func(p redis.Pipeliner) error {
+			return errors.Join(p.HMGet(ctx, "none", "a").Err(), p.LPush(ctx, "list", "b").Err())
+		},
+		"that is long": func(p redis.Pipeliner) error {
+			for range maxPipeline + 1 {
+				p.HMGet(ctx, "none", "a")
+			}
+			return nil
+		},
+	} {
+		if got, err := e.client.Pipelined(ctx, pipe); err != nil || len(got) < 2 {
+			t.Errorf("a pipeline %s = %v, %v", what, got, err)
+		}
+	}
+	if got, err := e.client.TxPipelined(ctx, func(p redis.Pipeliner) error { return p.HMGet(ctx, "none", "a").Err() }); err != nil || len(got) != 1 {
+		t.Errorf("a transaction = %v, %v", got, err)
 	}
 	e.letGo()
 }
@@ -413,7 +461,7 @@ func TestGatherFollowsRedirections(t *testing.T) {
 	var mu sync.Mutex
 	client = cluster.Client(t)
 	client.OnNewNode(func(node *redis.Client) {
-		g := gather(node)
+		g := gather(node, false)
 		g.patience = time.Hour
 		if node.Options().Addr == cluster.Masters[from].Addr() {
 			mu.Lock()
@@ -422,7 +470,7 @@ func TestGatherFollowsRedirections(t *testing.T) {
 			node.AddHook(runway)
 		}
 	})
-	if err := client.Get(ctx, key).Err(); !errors.Is(err, redis.Nil) { // it learns where the slot is
+	if err := client.StrLen(ctx, key).Err(); err != nil { // it learns where the slot is
 		t.Fatal(err)
 	}
 	id := func(i int) string {

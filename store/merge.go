@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync"
@@ -46,28 +47,32 @@ func mergeKey(cmd redis.Cmder) (key string, ok bool) {
 
 // merged is one call to the server that stands for one or several.
 type merged struct {
-	calls []*gathered
+	calls []redis.Cmder
 	cmd   redis.Cmder
 }
 
-// merge makes as few calls to the server of a group as may be, without those whose caller is gone.
+// merge makes as few calls to the server of a group as may be, without those whose caller is gone. What is in a pipeline goes alone, since it
+// was put in order.
 func merge(group []*gathered) []*merged {
 	var out []*merged
 	open := map[string]*merged{}
 	for _, call := range group {
 		if err := call.ctx.Err(); err != nil {
-			call.cmd.SetErr(err)
+			call.fail(err)
 			continue
 		}
-		key, ok := mergeKey(call.cmd)
-		if m := open[key]; ok && m != nil && len(m.calls) < maxMerged {
-			m.calls = append(m.calls, call)
-			continue
-		}
-		m := &merged{calls: []*gathered{call}, cmd: call.cmd}
-		out = append(out, m)
-		if ok {
-			open[key] = m
+		for _, cmd := range call.cmds {
+			key, ok := mergeKey(cmd)
+			ok = ok && len(call.cmds) == 1
+			if m := open[key]; ok && m != nil && len(m.calls) < maxMerged {
+				m.calls = append(m.calls, cmd)
+				continue
+			}
+			m := &merged{calls: []redis.Cmder{cmd}, cmd: cmd}
+			out = append(out, m)
+			if ok {
+				open[key] = m
+			}
 		}
 	}
 	for _, m := range out {
@@ -81,17 +86,16 @@ func (m *merged) join() {
 	if len(m.calls) == 1 {
 		return
 	}
-	first := m.calls[0]
-	args := []any{"evalsha", first.cmd.Args()[1], len(m.calls)}
+	args := []any{"evalsha", m.cmd.Args()[1], len(m.calls)}
 	for _, call := range m.calls {
-		args = append(args, call.cmd.Args()[3])
+		args = append(args, call.Args()[3])
 	}
 	args = append(args, "each")
 	for _, call := range m.calls {
-		own := call.cmd.Args()[4:]
+		own := call.Args()[4:]
 		args = append(append(args, len(own)), own...)
 	}
-	m.cmd = redis.NewCmd(first.ctx, args...)
+	m.cmd = redis.NewCmd(context.Background(), args...)
 }
 
 // part gives each of the calls its own reply.
@@ -106,17 +110,17 @@ func (m *merged) part() {
 	}
 	for i, call := range m.calls {
 		if err != nil {
-			call.cmd.SetErr(err)
+			call.SetErr(err)
 			continue
 		}
 		reply, ok := replies[i].([]any)
 		switch {
 		case !ok:
-			call.cmd.SetErr(serverError(strings.TrimPrefix(toString(replies[i]), "-")))
+			call.SetErr(serverError(strings.TrimPrefix(toString(replies[i]), "-")))
 		case len(reply) == 0 || reply[0] == nil:
-			call.cmd.SetErr(redis.Nil)
+			call.SetErr(redis.Nil)
 		default:
-			setVal(call.cmd, reply[0])
+			setVal(call, reply[0])
 		}
 	}
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // oddScript does what it is told to, and counts in its key how often it has run.
-var oddScript = newScript(headSource, `
+var oddScript = newScript("", `
 local n = redis.call('INCR', KEYS[1])
 if ARGV[3] == 'error' then return redis.error_reply('ODD this is an error') end
 if ARGV[3] == 'full' then return redis.error_reply("OOM command not allowed when used memory > 'maxmemory'.") end

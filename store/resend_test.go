@@ -22,7 +22,7 @@ import (
 
 // scripts are all of them, by the name of their file.
 var scripts = map[string]*redis.Script{
-	"create_lease": createLeaseScript, "create_resource": createResourceScript, "send": sendScript, "begin": beginScript, "claim": claimScript,
+	"create_lease": createLeaseScript, "create_resource": createResourceScript, "send": sendScript, "claim": claimScript,
 	"touch": touchScript, "busy": busyScript, "due": dueScript, "finish": finishScript, "apply_lease": applyLeaseScript,
 	"apply_resource": applyResourceScript, "put_blueprint": putBlueprintScript, "delete_blueprint": deleteBlueprintScript,
 	"save_answer": saveAnswerScript, "snapshot": snapshotScript, "wake_waiters": wakeWaitersScript,
@@ -81,7 +81,7 @@ func (r *resender) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		first, second := redis.NewCmd(ctx, cmd.Args()...), cmd.(*redis.Cmd)
 		if merge {
 			second = redis.NewCmd(ctx, cmd.Args()...)
-			both := &merged{calls: []*gathered{{ctx: ctx, cmd: first}, {ctx: ctx, cmd: second}}}
+			both := &merged{calls: []redis.Cmder{first, second}, cmd: first}
 			both.join()
 			_ = next(ctx, both.cmd)
 			both.part()

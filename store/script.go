@@ -10,7 +10,7 @@ import (
 	"drydock/model"
 )
 
-// Every script is one file in lua/, put behind the shared head.lua and those of lib.lua, queue.lua, waiting.lua, places.lua, reply.lua and
+// Every script is one file in lua/, put behind the shared head.lua and those of lib.lua, waiting.lua, places.lua, reply.lua and
 // apply.lua that it needs: Redis sets all of a script up with each call. Each file's head says what it does, its keys, its arguments, its
 // answers and what it derives.
 var (
@@ -20,8 +20,6 @@ var (
 	footSource string
 	//go:embed lua/lib.lua
 	libSource string
-	//go:embed lua/queue.lua
-	queueSource string
 	//go:embed lua/waiting.lua
 	waitingSource string
 	//go:embed lua/places.lua
@@ -38,8 +36,6 @@ var (
 	createResourceSource string
 	//go:embed lua/send.lua
 	sendSource string
-	//go:embed lua/begin.lua
-	beginSource string
 	//go:embed lua/claim.lua
 	claimSource string
 	//go:embed lua/touch.lua
@@ -96,8 +92,7 @@ var (
 	createLeaseScript        = script(waitingSource, replySource, createLeaseSource)
 	createResourceScript     = script(leaseTransitions(), waitingSource, placesSource, applySource, createResourceSource)
 	sendScript               = script(placesSource, replySource, sendSource)
-	beginScript              = newScript(headSource+queueSource, beginSource)
-	claimScript              = script(queueSource, claimSource)
+	claimScript              = script(claimSource)
 	touchScript              = script(touchSource)
 	busyScript               = script(busySource)
 	dueScript                = script(dueSource)
@@ -128,11 +123,11 @@ var (
 // script makes a script of the parts that it needs and of what it does, which is the last.
 func script(parts ...string) *redis.Script {
 	last := len(parts) - 1
-	return newScript(headSource+libSource+strings.Join(parts[:last], ""), parts[last])
+	return newScript(libSource+strings.Join(parts[:last], ""), parts[last])
 }
 
 func newScript(parts, body string) *redis.Script {
-	made := redis.NewScript(parts + "local function answer()\n" + body + "end\n" + footSource)
+	made := redis.NewScript(headSource + parts + "local function answer()\n" + body + "end\n" + footSource)
 	merges.Store(made.Hash(), true)
 	return made
 }

@@ -17,7 +17,7 @@ var (
 )
 
 // sharedLua are the files that are parts of several scripts.
-var sharedLua = []string{"head", "foot", "lib", "queue", "waiting", "places", "reply", "apply"}
+var sharedLua = []string{"head", "foot", "lib", "waiting", "places", "reply", "apply"}
 
 // TestScriptsHaveWhatTheyUse: a script that uses what is in a file that was not put before it fails only when it gets there.
 func TestScriptsHaveWhatTheyUse(t *testing.T) {

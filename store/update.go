@@ -9,6 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"drydock/model"
+	"drydock/tracing"
 )
 
 // Claim is the pen for one object: as long as nobody else takes it, its holder may write. A claim of [Store.Begin] has yet to be taken, which
@@ -65,25 +66,77 @@ const MaxClaimed = 500
 // has taken it meanwhile: otherwise that write finds itself stale. An object whose end has passed is claimed at once, as by [Store.Claim].
 // It returns nil when nothing is owed: the object does not exist or is destroyed. Errors: [model.ErrSchemaVersion], [model.ErrorUnavailable].
 func (s *Store) Begin(ctx context.Context, ref model.Ref, worker string) (*Claim, error) {
-	reply, err := s.run(ctx, "begin", beginScript, []string{objectKey(ref)}, ref.Member(), schemaVersion, MaxClaimed)
+	ctx, end := tracing.Child(ctx, "store begin")
+	c, err := s.begin(ctx, ref, worker)
+	end(err)
 	if err != nil {
+		return nil, fmt.Errorf("begin %s: %w", ref, err)
+	}
+	if c == nil {
+		// Gone, over, of a newer version or past its end: what follows from that is a write, and only if it still is so.
+		return s.Claim(ctx, ref, worker)
+	}
+	return c, nil
+}
+
+// begin reads what a claim rests on; nil = a claim must be taken before anything can be said.
+//
+// It is no script: what an object has takes Redis three times as long to hand over through Lua. So others may write between its reads, which
+// their order and the first write make harmless. The object is read first. A command that comes in after that may be among those that wait,
+// but the word that came with it has not been heard, and calls for another look. Commands that another run has consumed raise the version,
+// and who has read the one before is stale. And a lease that leaves a resource in between has moved the instant since which it is idle,
+// which the end of the update compares.
+func (s *Store) begin(ctx context.Context, ref model.Ref, worker string) (*Claim, error) {
+	pipe := s.rdb.Pipeline()
+	if s.Sharded() {
+		// A slot that moves could have some of these read later than others, in any order.
+		pipe = s.rdb.TxPipeline()
+	}
+	object := pipe.HGetAll(ctx, objectKey(ref))
+	queue := pipe.LRange(ctx, commandsKey(ref), 0, MaxClaimed-1)
+	leases := new(redis.StringSliceCmd)
+	if ref.Kind == model.KindResource {
+		leases = pipe.ZRange(ctx, resourceLeasesKey(ref.Namespace, ref.ID), 0, -1)
+	}
+	rev := pipe.Get(ctx, blueprintsRevKey(ref.Namespace))
+	wakeAt := pipe.ZScore(ctx, wakeKey(ref.Namespace), ref.Member())
+	clock := pipe.Time(ctx)
+	if err := exec(ctx, "read", pipe); err != nil {
 		return nil, err
 	}
-	c := &Claim{Ref: ref, Writer: model.NewWriter(), Worker: worker}
-	switch toInt(reply[0]) {
-	case -1:
-		return nil, fmt.Errorf("begin %s: %w", ref, model.ErrSchemaVersion)
-	case 0, 2:
+	fields := object.Val()
+	live := fields["status"] != "" && fields["status"] != string(model.LeaseDestroyed)
+	if known := checkSchema(fields) == nil; !live || !known {
 		return nil, nil
 	}
-	fields := toMap(reply[3])
-	before := &seen{Writer: fields["writer"], Heard: fields["woken"], wakeAt: parseMillis(toString(reply[6])), busy: fields["busy"] != ""}
-	fields["writer"], fields["fence"] = c.Writer, strconv.FormatInt(toInt(fields["fence"])+1, 10)
-	if err := c.read(fields, reply); err != nil {
+	c := &Claim{Ref: ref, Writer: model.NewWriter(), Worker: worker}
+	c.Now = millis(clock.Val().UnixMilli())
+	if s.cfg.Now != nil {
+		c.Now = millis(s.cfg.Now().UnixMilli())
+	}
+	c.BlueprintsRev, _ = rev.Int64()
+	before := &seen{
+		Writer: fields["writer"], Heard: fields["woken"], wakeAt: millis(int64(wakeAt.Val())), busy: fields["busy"] != "",
+	}
+	fence, _ := strconv.ParseInt(fields["fence"], 10, 64)
+	fields["writer"], fields["fence"] = c.Writer, strconv.FormatInt(fence+1, 10)
+	if err := c.decode(fields, leases.Val()); err != nil {
 		return nil, err
 	}
 	if c.expires(fields) {
-		return s.Claim(ctx, ref, worker)
+		return nil, nil
+	}
+	// A record is there before its command waits, and never changes.
+	if ids := queue.Val(); len(ids) > 0 {
+		records, err := s.rdb.HMGet(ctx, recordsKey(ref), ids...).Result()
+		if err != nil {
+			return nil, translate("read commands", err)
+		}
+		for i, id := range ids {
+			if err := c.decodeCommand(id, toString(records[i])); err != nil {
+				return nil, err
+			}
+		}
 	}
 	c.seen = before
 	return c, nil
@@ -121,28 +174,35 @@ func (s *Store) Claim(ctx context.Context, ref model.Ref, worker string) (*Claim
 	case 0, 2:
 		return nil, nil
 	}
-	if err := c.read(toMap(reply[3]), reply); err != nil {
+	if err := c.read(reply); err != nil {
 		return nil, err
 	}
 	s.observeExpiry(c, expiryID)
 	return c, nil
 }
 
-// read reads what begin.lua and claim.lua show.
-func (c *Claim) read(fields map[string]string, reply []any) error {
+// read reads what claim.lua shows.
+func (c *Claim) read(reply []any) error {
 	c.Now, c.BlueprintsRev = millis(toInt(reply[1])), toInt(reply[2])
-	if err := c.decode(fields, toStrings(reply[5])); err != nil {
+	if err := c.decode(toMap(reply[3]), toStrings(reply[5])); err != nil {
 		return err
 	}
 	waiting := toStrings(reply[4])
 	for i := 0; i+1 < len(waiting); i += 2 {
-		cmd, err := decodeCommand(c.Ref, waiting[i], waiting[i+1], "")
-		if err != nil {
+		if err := c.decodeCommand(waiting[i], waiting[i+1]); err != nil {
 			return err
 		}
-		c.Commands = append(c.Commands, cmd)
 	}
 	return nil
+}
+
+// decodeCommand adds a waiting command.
+func (c *Claim) decodeCommand(id, record string) error {
+	cmd, err := decodeCommand(c.Ref, id, record, "")
+	if err == nil {
+		c.Commands = append(c.Commands, cmd)
+	}
+	return err
 }
 
 // decode reads the claimed object.
