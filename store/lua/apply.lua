@@ -36,8 +36,9 @@ local function guard(o, step, key)
   return 'ok', state, unread
 end
 
--- note_consumed writes the records of outcomes, records[i] being that of cids[i], a hundred in a write.
-local function note_consumed(key, cids, records)
+-- note_consumed writes the records of outcomes, records[i] being that of cids[i], a hundred in a write; moved says that the history has the
+-- commands already.
+local function note_consumed(key, cids, records, moved)
   for first = 1, #cids, 100 do
     local outcomes, ids = {}, {}
     for i = first, math.min(first + 99, #cids) do
@@ -46,15 +47,20 @@ local function note_consumed(key, cids, records)
       ids[#ids + 1] = cids[i]
     end
     redis.call('HSET', key .. ':records', unpack(outcomes))
-    redis.call('RPUSH', key .. ':history', unpack(ids))
+    if not moved then redis.call('RPUSH', key .. ':history', unpack(ids)) end
   end
 end
 
 -- consume pops what the step handled and, when the object is destroyed, the commands that nobody read any more.
 local function consume(key, step, state, unread)
-  local cids, records = step.consume or {}, {}
+  local cids, records, moved = step.consume or {}, {}, false
   if step.consume then
-    redis.call('LPOP', key .. ':commands', #cids)
+    if #cids == 1 and unread == 0 then
+      redis.call('LMOVE', key .. ':commands', key .. ':history', 'LEFT', 'RIGHT')
+      moved = true
+    else
+      redis.call('LPOP', key .. ':commands', #cids)
+    end
     local outcomes = {}
     for i, rest in ipairs(step.outcomes) do outcomes[i] = stamp('consumed_ms', rest) end
     for i = 1, #cids do records[i] = outcomes[step.came_to and step.came_to[i] or 1] end
@@ -66,7 +72,7 @@ local function consume(key, step, state, unread)
     tally.unread = tally.unread + unread
   end
   if step.releases and state ~= 'destroyed' then redis.call('HINCRBY', key, 'releases', -step.releases) end
-  note_consumed(key, cids, records)
+  note_consumed(key, cids, records, moved)
 end
 
 -- move puts an object in the index of its new state.

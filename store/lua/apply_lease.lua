@@ -66,7 +66,7 @@ if take then
   redis.call('ZADD', P .. 'resource:' .. take.resource .. ':leases', '0', id)
   redis.call('ZADD', P .. 'leases:by-resource:' .. take.resource, '0', id)
   host.load = host.load + 1
-  refree(take.resource, host)
+  refree(take.resource, host, host.load > 1)
   for _, slot in ipairs(take.slots or {}) do redis.call('SET', P .. 'slot:' .. slot, member) end
   redis.call('SADD', held_key(take.blueprint, o.owner), id)
 end
@@ -105,7 +105,7 @@ if leaves and redis.call('ZREM', P .. 'resource:' .. o.resource .. ':leases', id
     if host.retire ~= '' then redis.call('ZADD', P .. 'wake', 'LT', int(NOW + tonumber(host.retire)), 'resource:' .. o.resource) end
   end
   if host.status == 'active' then
-    refill(o.resource, host)
+    refill(o.resource, host, host.load > 0)
   elseif host.load == 0 then
     owe('resource:' .. o.resource)
   end

@@ -53,13 +53,14 @@ local function occupancy(id)
 end
 
 -- refree puts a resource in the index of what can be leased, least loaded first, then longest idle, or takes it out, and the same with
--- the index of what its blueprint has idle; it returns how many more leases the resource takes. r is its occupancy.
-local function refree(id, r)
+-- the index of what its blueprint has idle; it returns how many more leases the resource takes. r is its occupancy. A caller who knows that the
+-- resource has had other leases all the time says that it is shared: it has not been idle then, and is not now.
+local function refree(id, r, shared)
   if r.status == '' then return 0 end
   local idle = P .. 'blueprint:' .. r.blueprint .. ':idle'
   if r.usable and r.load == 0 then
     redis.call('SADD', idle, id)
-  elseif redis.call('SREM', idle, id) == 1 then
+  elseif not shared and redis.call('SREM', idle, id) == 1 then
     tend(r.blueprint)
   end
   local room = tonumber(r.capacity) - r.load
@@ -72,8 +73,8 @@ local function refree(id, r)
 end
 
 -- refill is refree, and offers the resource's room to those who wait for it.
-local function refill(id, r)
-  local room = refree(id, r)
+local function refill(id, r, shared)
+  local room = refree(id, r, shared)
   if room > 0 then wake_fitting(r.type, r.attributes, r.blueprint, room) end
 end
 
