@@ -49,7 +49,7 @@ var mutations = []struct {
 	},
 	{
 		"the fence stands still", "store/update.go",
-		[]string{`strconv.FormatInt(toInt(fields["fence"])+1, 10)`, `strconv.FormatInt(toInt(fields["fence"]), 10)`},
+		[]string{`strconv.FormatInt(fence+1, 10)`, `strconv.FormatInt(fence, 10)`},
 		[]Fault{KillWorker, Hooks}, "",
 	},
 	{

@@ -1,5 +1,6 @@
 -- The foot of every script. Calls that came as one say so in their first argument; then there is a key for each, and in front of the arguments
--- of each is their number. What goes wrong with one is the reply to that one alone: replies are lists of one, errors their text.
+-- of each is their number. What goes wrong with one is the reply to that one alone: replies are lists of one, errors their text. Redis's pcall
+-- makes a text of an error, which begins with its code if a command has raised it.
 if ALL_ARGV[1] ~= 'each' then
   begin_call(ALL_KEYS, ALL_ARGV)
   return answer()
@@ -15,7 +16,8 @@ for i, key in ipairs(ALL_KEYS) do
   elseif ok then
     replies[i] = {reply}
   else
-    replies[i] = 'ERR ' .. tostring(reply)
+    reply = tostring(reply)
+    replies[i] = string.find(reply, '^%u+ ') and reply or 'ERR ' .. reply
   end
 end
 return replies
