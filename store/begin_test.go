@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -347,4 +348,84 @@ func TestTheLastLeaseLeavesDuringAnUpdate(t *testing.T) {
 			})
 		}
 	}
+}
+
+// between sends the commands of the first short pipeline one by one, and does something behind the first.
+type between struct {
+	redis.Hook
+
+	do func()
+}
+
+func (*between) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (*between) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (b *between) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if b.do == nil || cmds[0].Name() == "hello" || cmds[0].Name() == "client" {
+			return next(ctx, cmds)
+		}
+		do := b.do
+		b.do = nil
+		first := next(ctx, cmds[:1])
+		do()
+		return errors.Join(first, next(ctx, cmds[1:]))
+	}
+}
+
+// TestBeginWhileOthersWrite: what comes in between the reads of a look is not lost with it.
+func TestBeginWhileOthersWrite(t *testing.T) {
+	t.Parallel()
+	// beginAround has others write in the middle of a look.
+	beginAround := func(e *env, ref model.Ref, others func()) *Claim {
+		client := redis.NewClient(e.rdb.Options())
+		e.Cleanup(func() { _ = client.Close() })
+		client.AddHook(&between{do: others})
+		s := New(client, e.cfg)
+		e.Cleanup(s.Close)
+		c, err := s.Begin(e.ctx, ref, "w1")
+		e.must(err)
+		return c
+	}
+	t.Run("a command", func(t *testing.T) {
+		t.Parallel()
+		e := newEnv(t)
+		ref := e.leaseIn("l1", model.LeaseActive)
+		c := beginAround(e, ref, func() { e.send(ref, "c1", model.CommandExtend) })
+		if len(c.Commands) != 1 {
+			t.Fatalf("the look shows %d commands, want the one that came in", len(c.Commands))
+		}
+		st := refuse(c)
+		st.Finish = true
+		if a := e.applyLease(c, LeaseStep{Step: st}); !a.Again {
+			t.Error("nothing asks for another look, although a word has not been heard")
+		}
+	})
+	t.Run("another run", func(t *testing.T) {
+		t.Parallel()
+		e := newEnv(t)
+		ref := e.leaseIn("l1", model.LeaseActive)
+		e.send(ref, "c1", model.CommandExtend)
+		c := beginAround(e, ref, func() {
+			other := e.begin(ref)
+			e.applyLease(other, LeaseStep{Step: refuse(other)})
+		})
+		if _, err := e.ApplyLease(e.ctx, c, LeaseStep{Step: refuse(c)}); !errors.Is(err, model.ErrStaleWriter) {
+			t.Errorf("the first write = %v, want stale", err)
+		}
+	})
+	t.Run("a lease that leaves its resource", func(t *testing.T) {
+		t.Parallel()
+		e := newEnv(t)
+		lease, ref := e.leaseIn("l1", model.LeaseActive), e.resourceRef("r-l1")
+		after := time.Minute
+		e.applyResource(e.claim(ref), ResourceStep{RetireAfter: &after, Step: Step{Finish: true}})
+		c := beginAround(e, ref, func() {
+			e.clock.advance(time.Second)
+			e.applyLease(e.claim(lease), LeaseStep{Path: []model.LeaseState{model.LeaseReleased, model.LeaseDestroyed}, Step: Step{Finish: true}})
+		})
+		if again, err := e.Finish(e.ctx, c, start.Add(after)); !again || err != nil {
+			t.Errorf("finish = %t, %v, want another look at a resource that has become idle", again, err)
+		}
+	})
 }

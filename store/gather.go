@@ -24,7 +24,8 @@ const (
 
 // Gather makes a client send scripts and other small calls that are made at the same time together: while two are under way, those that
 // follow wait, and the first to land has all of them sent in one pipeline. A round trip costs both sides more of their processors than a
-// small script does, and under load this makes one of many. A call made while nobody else makes any is sent as ever.
+// small script does, and under load this makes one of many. A call made while nobody else makes any is sent as ever. A short pipeline of
+// such calls gathers as a single one does, and calls of one script go as one (merge.go).
 //
 // Callers notice nothing. Each gets its own reply or its own error, and what ends the connection is the error of all that went with it.
 // What a client tries again it tries again, and what it must not send twice is not. A caller of a client that obeys deadlines gets its
@@ -138,64 +139,44 @@ func (g *gatherer) call(ctx context.Context, cmds []redis.Cmder, next func() err
 		}
 	}
 	for i, cmd := range cmds {
-		handOver(cmd, call.cmds[i])
+		cmd.SetErr(call.cmds[i].Err())
+		small[cmd.Name()](cmd, call.cmds[i])
 	}
 	return first
 }
 
-// gathers says which calls may wait for each other: those that are many and small. None of them blocks, which would hold up the others.
-// handOver must know their types.
+// small are the calls that may wait for each other, since they are many and small, each with how its reply is handed to another of its kind.
+// None of them blocks, which would hold up the others.
+var small = map[string]func(to, from redis.Cmder) bool{
+	"evalsha": hand[any],
+	"hmget":   hand[[]any],
+	"set":     func(to, from redis.Cmder) bool { return hand[string](to, from) || hand[bool](to, from) },
+	"hgetall": hand[map[string]string],
+	"lrange":  hand[[]string],
+	"zrange":  hand[[]string],
+	"get":     hand[string],
+	"zscore":  hand[float64],
+	"time":    hand[time.Time],
+}
+
+// hand reports whether both commands have replies of a type, and gives the one that of the other.
+func hand[V any](to, from redis.Cmder) bool {
+	type valued interface {
+		Val() V
+		SetVal(v V)
+	}
+	t, ok1 := to.(valued)
+	f, ok2 := from.(valued)
+	if ok1 && ok2 {
+		t.SetVal(f.Val())
+	}
+	return ok1 && ok2
+}
+
+// gathers reports whether a call may wait for others. A command of such a name may have replies of another type, as ZRANGE with scores has.
 func gathers(cmd redis.Cmder) bool {
-	switch cmd.(type) {
-	case *redis.Cmd:
-		return cmd.Name() == "evalsha"
-	case *redis.SliceCmd:
-		return cmd.Name() == "hmget"
-	case *redis.StatusCmd, *redis.BoolCmd:
-		return cmd.Name() == "set"
-	case *redis.MapStringStringCmd:
-		return cmd.Name() == "hgetall"
-	case *redis.StringSliceCmd:
-		return cmd.Name() == "lrange" || cmd.Name() == "zrange"
-	case *redis.StringCmd:
-		return cmd.Name() == "get"
-	case *redis.FloatCmd:
-		return cmd.Name() == "zscore"
-	case *redis.TimeCmd:
-		return cmd.Name() == "time"
-	}
-	return false
-}
-
-// handOver gives a command the reply that its copy has got.
-func handOver(to, from redis.Cmder) {
-	to.SetErr(from.Err())
-	switch from := from.(type) {
-	case *redis.Cmd:
-		setVal(to, from.Val())
-	case *redis.SliceCmd:
-		setVal(to, from.Val())
-	case *redis.StatusCmd:
-		setVal(to, from.Val())
-	case *redis.BoolCmd:
-		setVal(to, from.Val())
-	case *redis.MapStringStringCmd:
-		setVal(to, from.Val())
-	case *redis.StringSliceCmd:
-		setVal(to, from.Val())
-	case *redis.StringCmd:
-		setVal(to, from.Val())
-	case *redis.FloatCmd:
-		setVal(to, from.Val())
-	case *redis.TimeCmd:
-		setVal(to, from.Val())
-	}
-}
-
-func setVal[V any](cmd redis.Cmder, v V) {
-	if c, ok := cmd.(interface{ SetVal(v V) }); ok {
-		c.SetVal(v)
-	}
+	handOver := small[cmd.Name()]
+	return handOver != nil && handOver(cmd, cmd)
 }
 
 // triesAgain reports whether the server has refused a call for now, and the client would have sent a single call again: of a pipeline, it

@@ -17,7 +17,7 @@ const (
 )
 
 // merges has the hashes of the scripts that can do what several calls ask for in one call: those that lua/foot.lua ends. Redis sets up all of
-// a script anew with each call, which costs a fifth of a call of the longer ones.
+// a script anew with each call (docs/adr/0009).
 var merges sync.Map
 
 // mergeKey says which calls may go as one: those of one script of ours, each with one key, on keys of one namespace. ok is false for a call
@@ -120,7 +120,7 @@ func (m *merged) part() {
 		case len(reply) == 0 || reply[0] == nil:
 			call.SetErr(redis.Nil)
 		default:
-			setVal(call, reply[0])
+			hand[any](call, redis.NewCmdResult(reply[0], nil))
 		}
 	}
 }

@@ -7,18 +7,6 @@
 -- Returns {code, now ms, blueprints rev, object as HGETALL, waiting commands as id, record, …, leases of a resource}:
 -- 1 claimed, 0 no such object, -1 unknown schema version, 2 destroyed (nothing is owed).
 -- Writes only after all checks pass. Run again by the same writer it changes nothing more than the time in `wake`.
--- waiting_commands lists the first commands of an object's queue: id, record, id, record and so on.
-local function waiting_commands(key, most)
-  local commands, cids = {}, redis.call('LRANGE', key .. ':commands', '0', most - 1)
-  if not cids[1] then return commands end
-  local records = redis.call('HMGET', key .. ':records', unpack(cids))
-  for i, cid in ipairs(cids) do
-    commands[#commands + 1] = cid
-    commands[#commands + 1] = records[i]
-  end
-  return commands
-end
-
 local member = ARGV[3]
 local o = read(KEYS[1], 'status', 'writer', 'schema', 'until', 'expired', 'busy')
 if o.status == '' then
@@ -45,7 +33,12 @@ if o.writer ~= ARGV[4] then
 end
 redis.call('ZADD', P .. 'wake', VISIBLE_AT, member)
 
+local commands, cids = {}, redis.call('LRANGE', KEYS[1] .. ':commands', '0', tonumber(ARGV[6]) - 1)
+local records = cids[1] and redis.call('HMGET', KEYS[1] .. ':records', unpack(cids))
+for i, cid in ipairs(cids) do
+  commands[#commands + 1] = cid
+  commands[#commands + 1] = records[i]
+end
 local leases = {}
 if string.sub(member, 1, 9) == 'resource:' then leases = redis.call('ZRANGE', KEYS[1] .. ':leases', '0', '-1') end
-return {1, NOW, tonumber(redis.call('GET', P .. 'blueprints:rev') or 0), redis.call('HGETALL', KEYS[1]),
-  waiting_commands(KEYS[1], tonumber(ARGV[6])), leases}
+return {1, NOW, tonumber(redis.call('GET', P .. 'blueprints:rev') or 0), redis.call('HGETALL', KEYS[1]), commands, leases}

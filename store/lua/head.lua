@@ -13,7 +13,7 @@ local woken
 -- What the script has done that its caller cannot know: commands pushed, by kind of object, and commands consumed unread.
 local tally
 
--- What a script has read that writes nothing: calls that came as one need not read it again.
+-- For scripts that write nothing: what has been read for one of several calls that came as one, and need not be read again for the others.
 local seen = {}
 
 local function int(n) return string.format('%.0f', n) end

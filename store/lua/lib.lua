@@ -21,6 +21,7 @@ end
 
 -- stamp writes a JSON object whose first field is an instant: rest is the object without its opening brace.
 local function stamp(field, rest) return '{"' .. field .. '":' .. NOW_MS .. ',' .. rest end
+
 -- holds tells whether a condition holds of a thing that is there or not and has a rev: 'any', 'some' (it is there), 'none' (it is not), or
 -- the rev.
 local function holds(condition, there, rev)
